@@ -1,0 +1,99 @@
+"""File names of a run, and the only way files are written: to a temporary place, synced, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kd_embedded.errors import KdError
+
+SPLITS = "splits.npz"
+TEACHER = "teacher.keras"
+STUDENT = "student.keras"
+STUDENT_INT8 = "student_int8.tflite"
+VALIDATION = "validation.json"
+FIRMWARE = "firmware"
+REPORT = "report.html"
+RUN = "run.json"
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of the file at ``path``."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def to_json(value: Any) -> str:
+    """``value`` as the one JSON form used everywhere: indented, in the order given, with a final newline."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document at ``path``; a KdError where it is absent or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise KdError("no such file", where=str(path)) from None
+    except (OSError, ValueError) as error:
+        raise KdError(f"cannot be read as JSON: {error}", where=str(path)) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary file name beside ``path`` (same suffix); on success it takes the place of ``path``.
+
+    Raises KdError where the folder cannot be written or the disk is full; ``path`` is then as it was before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".kd-", dir=path.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    temporary = folder / path.name
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes ``data`` whole or not at all; a file that already holds it is left untouched (builds stay incremental)."""
+    try:
+        if path.read_bytes() == data:
+            return
+    except OSError:
+        pass
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` as UTF-8 with plain newlines, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` in the form of ``to_json``, whole or not at all."""
+    write_text(path, to_json(value))
+
+
+def _cannot_write(path: Path, error: OSError) -> KdError:
+    reason = error.strerror or str(error)
+    return KdError(f"cannot write: {reason}", where=str(path), todo="free some space or choose another folder with --out")

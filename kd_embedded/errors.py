@@ -1,0 +1,42 @@
+"""The errors a user can cause or meet. Each carries what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class KdError(Exception):
+    """Something the user can act on, told in one line.
+
+    ``what`` says what is wrong, with the values; ``where`` names the file, key, op or tensor; ``todo`` says what to do.
+    The command line prints ``str(error)`` and exits with ``exit_code``.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", todo: str = "") -> None:
+        self.what, self.where, self.todo = what, where, todo
+        line = f"{where}: {what}" if where else what
+        if todo:
+            line += f": {todo}"
+        super().__init__(" ".join(line.split()))
+
+
+class ConfigError(KdError):
+    """kd.toml or a command line option is wrong."""
+
+
+class DataError(KdError):
+    """The data set cannot be used as it is."""
+
+
+class ModelError(KdError):
+    """A Keras or TFLite model cannot be used as it is."""
+
+
+class ToolError(KdError):
+    """A program or package that a command needs is absent or failed."""
+
+
+class BudgetMiss(KdError):
+    """The work is done, and its result misses a budget of the config."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""TFLite flatbuffers as frozen Python data: the one place that knows the schema."""
