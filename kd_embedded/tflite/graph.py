@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,10 @@ class QuantParams:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """One tensor. ``data`` is the constant's value with ``shape`` and ``dtype``, or None for an activation."""
+    """One tensor. ``data`` is the constant's value with ``shape`` and ``dtype``, or None for an activation.
+
+    ``dynamic_axes`` are those whose size the converter left open (-1 in the signature); ``shape`` has 1 there.
+    """
 
     index: int
     name: str
@@ -34,6 +37,7 @@ class Tensor:
     dtype: str  # NumPy's name: "int8", "int32", "float32"...
     quant: QuantParams | None
     data: NDArray[Any] | None
+    dynamic_axes: tuple[int, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -53,7 +57,7 @@ class Op:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""What an op's file says: its cost, and how its tensors are found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kd_embedded.errors import ModelError
+from kd_embedded.tflite.graph import Graph, Op, Tensor
+
+_TODO = "the model is damaged: convert it again"
+
+
+def no_macs(graph: Graph, op: Op) -> int:
+    """For ops that move, clamp or look up values: only contractions (a sum of products) count multiply-accumulates."""
+    return 0
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One builtin op. ``macs(graph, op)`` counts its multiply-accumulates in one inference."""
+
+    name: str
+    macs: Callable[[Graph, Op], int] = no_macs
+
+
+def describe(op: Op) -> str:
+    """``op 3 (CONV_2D)``, as every message names an op."""
+    return f"op {op.index} ({op.options.get('custom_code') or op.name})"
+
+
+def input_tensor(graph: Graph, op: Op, position: int) -> Tensor:
+    """Input ``position`` of ``op``; ModelError where the op has none there."""
+    return _tensor(graph, op, op.inputs, position, "input")
+
+
+def output_tensor(graph: Graph, op: Op, position: int = 0) -> Tensor:
+    """Output ``position`` of ``op``; ModelError where the op has none there."""
+    return _tensor(graph, op, op.outputs, position, "output")
+
+
+def elements(tensor: Tensor) -> int:
+    """How many values the tensor holds."""
+    return math.prod(tensor.shape)
+
+
+def size(graph: Graph, op: Op, tensor: Tensor, axis: int) -> int:
+    """``tensor.shape[axis]``; ModelError where the tensor has fewer axes than ``op`` needs."""
+    if not -len(tensor.shape) <= axis < len(tensor.shape):
+        raise ModelError(
+            f"{describe(op)} cannot use tensor {tensor.name} of shape {list(tensor.shape)}", where=graph.name, todo=_TODO
+        )
+    return tensor.shape[axis]
+
+
+def _tensor(graph: Graph, op: Op, indices: tuple[int, ...], position: int, kind: str) -> Tensor:
+    if position >= len(indices) or indices[position] < 0:
+        raise ModelError(f"{describe(op)} has no {kind} {position}", where=graph.name, todo=_TODO)
+    return graph.tensors[indices[position]]
