@@ -1,0 +1,145 @@
+"""Data sources, one file each; ``data.source = "NAME:ARGUMENT"`` picks ``data/NAME.py``.
+
+A source module has two functions::
+
+    load(argument: str, spec: DataSpec, base: Path) -> Data        # reads and checks everything
+    fingerprint(argument: str, spec: DataSpec, base: Path) -> str  # hex SHA-256 of what load would read, quickly
+
+``base`` is the folder that relative paths start from. A new source is one new file here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import plugins
+from kd_embedded.config import DataSpec
+from kd_embedded.errors import ConfigError, DataError
+
+TRAIN, VAL, TEST, FREE = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A labelled data set.
+
+    ``x`` uint8 or float32 [N, ...] as stored, ``y`` int64 [N] in 0..classes-1, ``part`` int8 [N]: the split a sample
+    belongs to by the source's own word (TRAIN, VAL, TEST), or FREE where we are to decide. Models see
+    ``x * scale + offset``.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    part: NDArray[np.int8]
+    scale: float
+    offset: float
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[1:])
+
+    def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What a model sees of the samples at ``indices``: float32 [len(indices), ...]."""
+        return self.x[indices].astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Disjoint sample indices, int64, ascending. Nobody reads ``test`` before validation."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def load(spec: DataSpec, base: Path) -> Data:
+    """Loads and checks the data set of ``spec``. Raises ConfigError for a wrong source, DataError for wrong data."""
+    module, argument = _source(spec)
+    data: Data = module.load(argument, spec, base)
+    _check(data, spec.source)
+    return data
+
+
+def fingerprint(spec: DataSpec, base: Path) -> str:
+    """Hex SHA-256 of the bytes that ``load`` would read."""
+    module, argument = _source(spec)
+    found: str = module.fingerprint(argument, spec, base)
+    return found
+
+
+def split(data: Data, spec: DataSpec, seed: int) -> Splits:
+    """Three stratified splits from one seed. Raises DataError where one would be empty or lack a class.
+
+    A source's own test (and validation) split is kept as it is. Otherwise ``test_fraction`` of all samples, then
+    ``val_fraction`` of the rest, are drawn class by class.
+    """
+    generator = np.random.default_rng(seed)
+    part = data.part.copy()
+    if not (part == TEST).any():
+        _draw(part, data, FREE, TEST, spec.test_fraction, generator)
+    if not (part == VAL).any():
+        part[part == FREE] = TRAIN
+        _draw(part, data, TRAIN, VAL, spec.val_fraction, generator)
+    part[part == FREE] = TRAIN
+    found = [_limited(np.flatnonzero(part == which), data.y, spec.max_per_class) for which in (TRAIN, VAL, TEST)]
+    for name, indices in zip(("training", "validation", "test"), found, strict=True):
+        if not len(indices):
+            raise DataError(f"the {name} split is empty", where=spec.source, todo="give it samples")
+    missing = sorted(set(range(data.classes)) - set(data.y[found[0]].tolist()))
+    if missing:
+        name = data.class_names[missing[0]]
+        raise DataError(f"class {name!r} has no training sample", where=spec.source, todo="add samples of it")
+    return Splits(*found)
+
+
+def _source(spec: DataSpec) -> tuple[ModuleType, str]:
+    name, _, argument = spec.source.partition(":")
+    known = plugins.names(list(__path__))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        todo = f"did you mean {near[0]}:?" if near else f"known: {', '.join(f'{k}:' for k in known)}"
+        raise ConfigError(f"unknown data source {spec.source!r}", where="data.source", todo=todo)
+    return importlib.import_module(f"{__name__}.{name}"), argument
+
+
+def _check(data: Data, where: str) -> None:
+    if len(data.x) != len(data.y):
+        raise DataError(f"{len(data.x)} inputs but {len(data.y)} labels", where=where, todo="make them agree")
+    if not len(data.x):
+        raise DataError("no samples", where=where)
+    if data.classes < 2:
+        raise DataError("only one class", where=where, todo="a classifier needs at least two")
+    if 0 in data.input_shape:
+        raise DataError(f"inputs of shape {data.input_shape} are empty", where=where)
+    if data.x.dtype != np.uint8 and not np.isfinite(data.x).all():
+        sample = int(np.flatnonzero(~np.isfinite(data.x).reshape(len(data.x), -1).all(axis=1))[0])
+        raise DataError(f"NaN or infinity in sample {sample}", where=where, todo="clean the data first")
+
+
+def _draw(
+    part: NDArray[np.int8], data: Data, source: int, target: int, fraction: float, generator: np.random.Generator
+) -> None:
+    for label in range(data.classes):
+        members = np.flatnonzero((part == source) & (data.y == label))
+        count = max(1, round(fraction * len(members))) if len(members) > 1 else 0
+        part[generator.permutation(members)[:count]] = target
+
+
+def _limited(indices: NDArray[np.int64], y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    if not limit:
+        return indices
+    kept = [indices[y[indices] == label][:limit] for label in np.unique(y[indices])]
+    return np.sort(np.concatenate(kept)) if kept else indices

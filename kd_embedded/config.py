@@ -1,0 +1,299 @@
+"""kd.toml to a frozen ``RunSpec``. Unknown keys are refused with their place and the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kd_embedded.artifacts import sha256_bytes
+from kd_embedded.errors import ConfigError
+
+_Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_Count = Annotated[int, Field(ge=1)]
+_Positive = Annotated[float, Field(gt=0.0)]
+
+
+class _Section(BaseModel):
+    """A table of kd.toml: immutable, no unknown keys, no silent conversions such as "3" to 3, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _pair(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ProjectSpec(_Section):
+    """[project]: what is built, where, and for which boards."""
+
+    name: str = Field("digits", description="Names the model in the firmware; a C identifier.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Splits, weights, shuffling and augmentation all follow from it.")
+    out: str = Field("runs/digits", min_length=1, description="The run folder, relative to this file.")
+    boards: tuple[str, ...] = Field(
+        ("esp32", "nano33ble"), min_length=1, description="Firmware is made for each; `kd-embedded boards` lists them."
+    )
+
+    _boards = field_validator("boards", mode="before")(_pair)
+
+    @field_validator("name")
+    @classmethod
+    def _legal_name(cls, value: str) -> str:
+        from kd_embedded.codegen.identifiers import check_project_name
+
+        return check_project_name(value)
+
+
+class DataSpec(_Section):
+    """[data]: samples, classes, and their three splits."""
+
+    source: str = Field("sklearn:digits", description='"sklearn:digits", "npz:FILE" or "images:FOLDER".')
+    val_fraction: float = Field(
+        0.15, gt=0.0, lt=1.0, description="Share of the samples outside the test split that validates training."
+    )
+    test_fraction: float = Field(
+        0.2, gt=0.0, lt=1.0, description="Share kept for the final test, where the source has no test split of its own."
+    )
+    max_per_class: int = Field(0, ge=0, description="Use at most this many samples of a class per split; 0: all.")
+    scale: float = Field(
+        0.0, ge=0.0, description="Models see stored value * scale + offset; 0: what suits the source (1/255 for bytes)."
+    )
+    offset: float = Field(0.0, description="See scale.")
+    image_size: tuple[_Count, _Count] = Field((32, 32), description="images: only. Height and width after resizing.")
+    color: Literal["rgb", "grayscale"] = Field("rgb", description='images: only. "rgb" or "grayscale".')
+
+    _size = field_validator("image_size", mode="before")(_pair)
+
+
+class FitSpec(_Section):
+    """How a model is trained; the keys that [[teacher]] and [distill] share."""
+
+    epochs: int = Field(60, ge=1, description="Passes over the training data, at most.")
+    batch_size: int = Field(64, ge=1, description="Samples in a step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description='"adam", "adamw" or "sgd" (Nesterov).')
+    learning_rate: float = Field(0.003, gt=0.0, description="At its peak.")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description='"cosine" (to zero) or "constant".')
+    warmup_epochs: int = Field(2, ge=0, description="Epochs over which the learning rate rises from zero.")
+    weight_decay: float = Field(0.0005, ge=0.0, description="Decoupled; kernels only.")
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Share of each label spread over all classes.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description='"balanced" weighs each class by the inverse of its frequency.'
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after this many epochs without a better validation; 0: never. The best epoch is kept."
+    )
+    augment_flip: bool = Field(False, description="Mirror images left to right at random.")
+    augment_shift: int = Field(0, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
+    augment_noise: float = Field(0.0, ge=0.0, description="Standard deviation of Gaussian noise added to the input.")
+
+    @property
+    def augments(self) -> bool:
+        return self.augment_flip or self.augment_shift > 0 or self.augment_noise > 0.0
+
+
+class TeacherSpec(FitSpec):
+    """One [[teacher]]; several of them are an ensemble whose soft targets are averaged."""
+
+    arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file is set.")
+    width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
+    file: str = Field("", description="Your own .keras or .h5 model, relative to this file; empty: arch.")
+    mode: Literal["train", "finetune", "frozen"] = Field(
+        "train", description='"train" from new weights, "finetune" those of file, or use file "frozen".'
+    )
+    allow_lambda: bool = Field(False, description="Load a file with Lambda layers; they run code from the file.")
+    outputs: Literal["auto", "logits", "probabilities"] = Field(
+        "auto", description='What file gives; "auto" strips a final softmax and takes anything else as logits.'
+    )
+    input_scale: float = Field(1.0, description="This teacher sees input * input_scale + input_offset.")
+    input_offset: float = Field(0.0, description="See input_scale.")
+
+    epochs: int = Field(80, ge=1, description="Passes over the training data, at most.")
+    augment_shift: int = Field(1, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
+
+    @field_validator("arch")
+    @classmethod
+    def _known_arch(cls, value: str) -> str:
+        from kd_embedded import teachers
+
+        return _one_of(value, teachers.names())
+
+    @model_validator(mode="after")
+    def _file_modes(self) -> TeacherSpec:
+        if self.mode != "train" and not self.file:
+            raise ValueError(f'mode = "{self.mode}" needs file, a model to start from')
+        return self
+
+
+class StudentSpec(_Section):
+    """[student]: the network that goes on the microcontroller."""
+
+    arch: str = Field("tiny_cnn", description="A student of the zoo: {students}; not read where file is set.")
+    width: float = Field(1.0, gt=0.0, le=16.0, description="Multiplies the channels of arch.")
+    file: str = Field("", description="Your own .keras model, relative to this file; empty: arch.")
+
+    @field_validator("arch")
+    @classmethod
+    def _known_arch(cls, value: str) -> str:
+        from kd_embedded import students
+
+        return _one_of(value, students.names())
+
+
+class DistillSpec(FitSpec):
+    """[distill]: loss = (1 - alpha) * CE(labels) + alpha * T^2 * KL(teacher/T || student/T)."""
+
+    alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
+    temperature: _Positive = Field(4.0, description="T; above 1 it softens the teacher's targets.")
+    epochs: int = Field(150, ge=1, description="Passes over the training data, at most.")
+    learning_rate: float = Field(0.01, gt=0.0, description="At its peak.")
+
+
+class QuantizeSpec(_Section):
+    """[quantize]: the student to full-int8 TFLite."""
+
+    output: Literal["logits", "softmax"] = Field("logits", description='"logits", or "softmax" for probabilities.')
+    representative_samples: _Count = Field(300, description="Training samples that calibrate the activation ranges.")
+    dense: Literal["auto", "per-channel", "per-tensor"] = Field(
+        "auto", description='Scales of Dense weights; "auto": per tensor where a chosen board\'s library needs it.'
+    )
+
+
+class CodegenSpec(_Section):
+    """[codegen]: the firmware projects."""
+
+    engine: Literal["tflm"] = Field("tflm", description='"tflm": TensorFlow Lite Micro.')
+    golden_vectors: int = Field(8, ge=8, le=64, description="Test inputs compiled in for the selftest.")
+
+
+class BudgetSpec(_Section):
+    """[budgets]: exit code 1 where the result misses one."""
+
+    min_accuracy: _Share = Field(0.0, description="Of the int8 student on the test split, 0 to 1; 0: any.")
+    max_accuracy_drop: _Share = Field(1.0, description="From the teacher to the int8 student, 0 to 1; 1: any.")
+    max_flash_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
+    max_ram_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
+
+
+class RunSpec(_Section):
+    """The whole of kd.toml."""
+
+    project: ProjectSpec = ProjectSpec()
+    data: DataSpec = DataSpec()
+    teacher: tuple[TeacherSpec, ...] = Field((TeacherSpec(),), min_length=1)
+    student: StudentSpec = StudentSpec()
+    distill: DistillSpec = DistillSpec()
+    quantize: QuantizeSpec = QuantizeSpec()
+    codegen: CodegenSpec = CodegenSpec()
+    budgets: BudgetSpec = BudgetSpec()
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, dict) else value
+
+
+def config_sha256(spec: RunSpec) -> str:
+    """Hex SHA-256 of the settings themselves: comments and defaults spelled out do not change it."""
+    return sha256_bytes(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+
+
+def load_config(path: Path) -> RunSpec:
+    """Reads and validates kd.toml. Raises ConfigError with the place, the mistake and the nearest right name."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=str(path), todo="`kd-embedded init` writes one") from None
+    except IsADirectoryError:
+        raise ConfigError("is a folder, not a file", where=str(path), todo=f"name {path}/kd.toml") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text: {error.reason}", where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}", where=str(path)) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return parse_config(document, str(path))
+
+
+def parse_config(document: Mapping[str, Any], where: str) -> RunSpec:
+    """Validates a parsed kd.toml; the first mistake becomes a ConfigError."""
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    parts = [str(part) for part in first["loc"]]
+    place = ".".join(f"[{int(part) + 1}]" if part.isdigit() else part for part in parts).replace(".[", "[")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"unknown key {place}{more}", where=where, todo=_nearest_key(parts))
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"]
+    shown = f", not {json.dumps(given)}" if isinstance(given, str | int | float | bool) else ""
+    return ConfigError(f"{place}: {message[0].lower()}{message[1:]}{shown}{more}", where=where)
+
+
+def _nearest_key(parts: list[str]) -> str:
+    *tables, key = [part for part in parts if not part.isdigit()]
+    known = list(_fields(RunSpec, tables))
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+
+
+def _fields(section: type[BaseModel], tables: list[str]) -> Iterator[str]:
+    for table in tables:
+        section = SECTIONS[table]
+    yield from section.model_fields
+
+
+SECTIONS: Mapping[str, type[_Section]] = {
+    "project": ProjectSpec,
+    "data": DataSpec,
+    "teacher": TeacherSpec,
+    "student": StudentSpec,
+    "distill": DistillSpec,
+    "quantize": QuantizeSpec,
+    "codegen": CodegenSpec,
+    "budgets": BudgetSpec,
+}
+
+
+def _one_of(value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        raise ValueError(f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
+    return value
+
+
+def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
+    """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
+    from kd_embedded import students, teachers
+
+    lines = [f"# {title}", "# Every key is here with its default or the example's value; delete what you do not change."]
+    for table, section in SECTIONS.items():
+        about = (section.__doc__ or "").partition(": ")[2] if ": " in (section.__doc__ or "") else section.__doc__ or ""
+        header = f"[[{table}]]" if table == "teacher" else f"[{table}]"
+        lines += ["", f"# {about.splitlines()[0]}", header]
+        own = [key for key in section.model_fields if key not in FitSpec.model_fields]
+        for key in [*own, *(key for key in section.model_fields if key not in own)]:
+            field = section.model_fields[key]
+            value = overrides.get(table, {}).get(key, field.default)
+            comment = (field.description or "").format(
+                teachers=", ".join(teachers.names()), students=", ".join(students.names())
+            )
+            lines.append(f"{key} = {_toml(value)}  # {comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)

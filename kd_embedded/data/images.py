@@ -1,0 +1,95 @@
+"""``images:FOLDER``: one folder a class, or ``train/`` and ``test/`` (and ``val/``) that each hold such folders.
+
+Files are decoded and resized by Keras' own loader (JPEG, PNG, BMP, GIF).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.config import DataSpec
+from kd_embedded.data import FREE, TEST, VAL, Data
+from kd_embedded.errors import DataError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
+_PARTS = {"train": FREE, "val": VAL, "test": TEST}
+
+
+def load(argument: str, spec: DataSpec, base: Path) -> Data:
+    """uint8 [N, H, W, 3 or 1]. Raises DataError for a folder without classes or a file that is no image."""
+    folders = _folders(argument, base)
+    names = _class_names(folders[0][0])
+    x, y, part = [], [], []
+    for folder, which in folders:
+        if _class_names(folder) != names:
+            odd = sorted(set(_class_names(folder)) ^ set(names))
+            raise DataError(f"class {odd[0]!r} is not in every split", where=str(folder), todo="give all splits it")
+        images, labels = _decode(folder, names, spec)
+        x.append(images)
+        y.append(labels)
+        part.append(np.full(len(labels), which, np.int8))
+    return Data(
+        np.concatenate(x), np.concatenate(y), names, np.concatenate(part), spec.scale or 1 / 255, spec.offset
+    )
+
+
+def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
+    """SHA-256 over the relative names and contents of all images, in order."""
+    total = hashlib.sha256()
+    for folder, _ in _folders(argument, base):
+        for path in _images(folder):
+            total.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _folders(argument: str, base: Path) -> list[tuple[Path, int]]:
+    root = base / Path(argument).expanduser()
+    if not argument or not root.is_dir():
+        raise DataError("no such folder", where=str(root), todo='data.source is "images:FOLDER", relative to kd.toml')
+    split = [(root / name, part) for name, part in _PARTS.items() if (root / name).is_dir()]
+    found = split if (root / "train").is_dir() and (root / "test").is_dir() else [(root, FREE)]
+    for folder, _ in found:
+        if not _class_names(folder):
+            raise DataError("holds no folder of images", where=str(folder), todo="make one folder for each class")
+    return found
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+
+
+def _images(folder: Path) -> list[Path]:
+    """All images in the order of Keras' loader: by class, then by name."""
+    classes = (folder / name for name in _class_names(folder))
+    return [path for one in classes for path in sorted(one.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+
+
+def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    for name in names:
+        if not any(path.suffix.lower() in _SUFFIXES for path in (folder / name).rglob("*")):
+            raise DataError(f"class {name!r} holds no image", where=str(folder), todo="JPEG, PNG, BMP and GIF are read")
+    import keras
+
+    try:
+        batches = keras.utils.image_dataset_from_directory(
+            str(folder),
+            labels="inferred",
+            label_mode="int",
+            class_names=list(names),
+            color_mode=spec.color,
+            batch_size=256,
+            image_size=spec.image_size,
+            shuffle=False,
+            verbose=False,
+        )
+        pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
+    except Exception as error:  # the loader's own errors come as TensorFlow's: its first line names the file
+        raise DataError(f"an image cannot be decoded: {str(error).splitlines()[0]}", where=str(folder)) from None
+    x = np.concatenate([np.clip(np.rint(images), 0, 255).astype(np.uint8) for images, _ in pairs])
+    return x, np.concatenate([labels for _, labels in pairs]).astype(np.int64)

@@ -1,0 +1,109 @@
+"""``npz:FILE``: the user's own arrays ``x_train``, ``y_train``, optional ``x_val``, ``y_val``, ``x_test``, ``y_test``.
+
+``x_*`` is [N, ...] of any real type; [N, H, W] gets a channel axis. ``y_*`` is integer [N] from 0, or strings. Optional
+``class_names`` [C] names the classes. Pickled objects are refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.artifacts import sha256_file
+from kd_embedded.config import DataSpec
+from kd_embedded.data import FREE, TEST, TRAIN, VAL, Data
+from kd_embedded.errors import DataError
+
+_PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
+
+
+def load(argument: str, spec: DataSpec, base: Path) -> Data:
+    """Reads FILE. Raises DataError naming the array that is absent, misshapen or out of range."""
+    path = _existing(argument, base)
+    arrays = _read(path)
+    found = [name for name in _PARTS if f"x_{name}" in arrays]
+    for name in found:
+        _check_pair(arrays, name, str(path))
+    x = np.concatenate([_inputs(arrays[f"x_{name}"], f"x_{name}", str(path)) for name in found])
+    raw = np.concatenate([arrays[f"y_{name}"] for name in found])
+    y, names = _classes(raw, arrays.get("class_names"), str(path))
+    own = {name: FREE if name == "train" else part for name, part in _PARTS.items()}
+    part = np.concatenate([np.full(len(arrays[f"x_{name}"]), own[name], np.int8) for name in found])
+    return Data(x, y, names, part, spec.scale or (1 / 255 if x.dtype == np.uint8 else 1.0), spec.offset)
+
+
+def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
+    """SHA-256 of the file."""
+    return sha256_file(_existing(argument, base))
+
+
+def _existing(argument: str, base: Path) -> Path:
+    path = base / Path(argument).expanduser()
+    if not argument or not path.is_file():
+        raise DataError("no such file", where=str(path), todo='data.source is "npz:FILE", relative to kd.toml')
+    return path
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise DataError(f"is not a readable .npz: {error}", where=str(path), todo="save it with numpy.savez") from None
+    for name in ("x_train", "y_train"):
+        if name not in arrays:
+            held = ", ".join(sorted(arrays)) or "nothing"
+            raise DataError(f"has no array {name}; it holds {held}", where=str(path), todo="save x_train and y_train")
+    return arrays
+
+
+def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str) -> None:
+    x, y = arrays[f"x_{name}"], arrays.get(f"y_{name}")
+    if y is None:
+        raise DataError(f"has x_{name} but no y_{name}", where=where, todo=f"save y_{name} beside it")
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
+        raise DataError(
+            f"x_{name} has shape {x.shape} and y_{name} {y.shape}", where=where, todo="they should be [N, ...] and [N]"
+        )
+    if x.shape[1:] != arrays["x_train"].shape[1:]:
+        raise DataError(
+            f"x_{name} has samples of shape {x.shape[1:]}, x_train of {arrays['x_train'].shape[1:]}",
+            where=where,
+            todo="give all splits one shape",
+        )
+    if not len(x):
+        raise DataError(f"x_{name} is empty", where=where, todo="give it samples, or leave the array out")
+
+
+def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
+    if x.dtype.kind not in "buif":
+        raise DataError(f"{name} has dtype {x.dtype}", where=where, todo="inputs are real numbers")
+    values = x if x.dtype == np.uint8 else x.astype(np.float32)
+    return values[..., np.newaxis] if values.ndim == 3 else values
+
+
+def _classes(
+    raw: NDArray[Any], named: NDArray[Any] | None, where: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    names = None if named is None else tuple(str(name) for name in np.ravel(named))
+    if raw.dtype.kind == "U":
+        names = names or tuple(str(name) for name in np.unique(raw))
+        unknown = sorted(set(raw.tolist()) - set(names))
+        if unknown:
+            raise DataError(f"label {unknown[0]!r} is not in class_names", where=where, todo="add it there")
+        return np.array([names.index(label) for label in raw.tolist()], np.int64), names
+    if raw.dtype.kind not in "bui":
+        raise DataError(f"labels have dtype {raw.dtype}", where=where, todo="labels are integers from 0, or strings")
+    low, high = int(raw.min()), int(raw.max())
+    classes = len(names) if names else high + 1
+    if low < 0 or high >= classes or classes > max(1000, len(raw)):
+        raise DataError(
+            f"labels run from {low} to {high}, out of range for {classes if names else 'this many'} classes",
+            where=where,
+            todo="number the classes 0, 1, 2...",
+        )
+    return raw.astype(np.int64), names or tuple(str(index) for index in range(classes))

@@ -1,0 +1,92 @@
+"""Losses of distillation, and where soft targets come from: a teacher run live, or its logits cached on disk.
+
+Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network":
+``(1 - alpha) * CE(labels, student) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.artifacts import replacing
+
+_BATCH = 256
+
+
+def loss(
+    labels: Any, student_logits: Any, teacher_logits: Any, *, alpha: float, temperature: float, label_smoothing: float = 0.0
+) -> Any:
+    """The distillation loss of each sample, float32 [N].
+
+    ``labels`` int [N]; ``student_logits`` float32 [N, C]; ``teacher_logits`` float32 [N, M, C] of M teachers, whose soft
+    targets ``softmax(logits / T)`` are averaged. With ``alpha`` 0 the teacher is not read and may be None.
+    """
+    import tensorflow as tf
+
+    total = tf.zeros(tf.shape(student_logits)[:1])
+    if alpha < 1.0:
+        classes = student_logits.shape[-1]
+        hard = tf.one_hot(labels, classes) * (1.0 - label_smoothing) + label_smoothing / classes
+        total += (1.0 - alpha) * tf.nn.softmax_cross_entropy_with_logits(hard, student_logits)
+    if alpha > 0.0:
+        soft = tf.reduce_mean(tf.nn.softmax(teacher_logits / temperature), axis=1)
+        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(soft, student_logits / temperature)
+        entropy = -tf.reduce_sum(tf.math.xlogy(soft, soft), axis=-1)
+        total += alpha * temperature**2 * (cross_entropy - entropy)
+    return total
+
+
+class SoftTargets(Protocol):
+    """Teacher logits for one batch: float32 [B, M, C]. ``indices`` int64 [B] are positions in the training split."""
+
+    def __call__(self, indices: NDArray[np.int64], inputs: NDArray[np.float32]) -> Any: ...
+
+
+def live(teachers: Sequence[Any]) -> SoftTargets:
+    """The teachers themselves, in inference mode, on the inputs as augmented."""
+    run = forward(teachers)
+    return lambda indices, inputs: run(inputs)
+
+
+def cached(logits: NDArray[np.float32]) -> SoftTargets:
+    """Logits computed once: float32 [train, M, C]."""
+    return lambda indices, inputs: logits[indices]
+
+
+def forward(models: Sequence[Any]) -> Callable[[NDArray[np.float32]], Any]:
+    """A compiled function from inputs float32 [B, ...] to the logits of all ``models`` in inference mode, [B, M, C]."""
+    import tensorflow as tf
+
+    shape = [None, *models[0].inputs[0].shape[1:]]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], reduce_retracing=True)
+    def run(inputs: Any) -> Any:
+        return tf.stack([model(inputs, training=False) for model in models], axis=1)
+
+    return lambda inputs: run(tf.convert_to_tensor(inputs))
+
+
+def predict(models: Sequence[Any], inputs: Callable[[NDArray[np.int64]], NDArray[np.float32]], count: int) -> NDArray[Any]:
+    """Logits float32 [count, M, C] of ``models`` on ``inputs(indices)``, batch by batch."""
+    run = forward(models)
+    batches = np.array_split(np.arange(count), max(1, -(-count // _BATCH)))
+    return np.concatenate([run(inputs(batch)).numpy() for batch in batches])
+
+
+def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The array stored at ``path`` under ``key`` (a hash of teacher and data), computed and stored where it is not."""
+    try:
+        with np.load(path) as stored:
+            if str(stored["key"]) == key:
+                return stored["logits"].astype(np.float32)
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    logits = compute()
+    with replacing(path) as temporary:
+        np.savez(temporary, key=np.array(key), logits=logits)
+    return logits

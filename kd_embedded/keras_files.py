@@ -1,0 +1,149 @@
+"""Keras models on disk: loaded safely, saved to the same bytes for the same model, and turned to logits."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from kd_embedded.artifacts import replacing
+from kd_embedded.errors import ModelError
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow quietly, on Keras' TensorFlow backend, with deterministic ops. Call before any other use."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def load(path: Path, *, allow_lambda: bool = False) -> Any:
+    """The model in a ``.keras`` or ``.h5`` file, in Keras' safe mode.
+
+    Raises ModelError where the file is absent, damaged, of another kind, or has a Lambda layer without
+    ``allow_lambda``: such a layer runs whatever code the file's author put there.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise ModelError("no such file", where=where, todo="name a .keras or .h5 model, relative to kd.toml")
+    if path.suffix not in (".keras", ".h5"):
+        raise ModelError("is not a .keras or .h5 file", where=where, todo="save the model with model.save(...)")
+    if not allow_lambda and _has_lambda(_architecture(path)):
+        raise ModelError(
+            "has a Lambda layer, which runs code stored in the file",
+            where=where,
+            todo="set allow_lambda = true for this teacher if you trust its author, or use a standard layer",
+        )
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=not allow_lambda)
+    except Exception as error:  # Keras raises whatever a layer's constructor raises
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot be loaded: {reason}", where=where, todo="save it again with Keras 3") from None
+
+
+def save(model: Any, path: Path) -> None:
+    """Writes ``model`` as ``.keras`` without dates and memory addresses: the same model gives the same bytes."""
+    with replacing(path) as temporary:
+        whole = temporary.with_name("whole.keras")
+        model.save(whole)
+        with zipfile.ZipFile(whole) as source, zipfile.ZipFile(temporary, "w") as target:
+            for name in sorted(source.namelist()):
+                data = source.read(name)
+                if name.endswith(".json"):
+                    data = _without_chance(json.loads(data))
+                target.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+
+
+def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str) -> None:
+    """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes]."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ModelError(
+            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs", where=where, todo="one of each is supported"
+        )
+    wants = tuple(model.inputs[0].shape[1:])
+    if len(wants) != len(input_shape) or any(w not in (None, g) for w, g in zip(wants, input_shape, strict=True)):
+        raise ModelError(f"takes inputs of shape {wants}, the data has {input_shape}", where=where, todo="match them")
+    gives = tuple(model.outputs[0].shape[1:])
+    if gives != (classes,):
+        raise ModelError(
+            f"gives {gives[0] if len(gives) == 1 else gives} classes, the data has {classes}",
+            where=where,
+            todo="use a model of the same classes",
+        )
+
+
+def as_logits(model: Any, outputs: Literal["auto", "logits", "probabilities"]) -> Any:
+    """``model`` with logits for outputs: a final softmax is taken off, or undone by a logarithm where it hides."""
+    import keras
+
+    if outputs == "logits":
+        return model
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax) or (
+        isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax
+    ):
+        return keras.Model(model.inputs, last.input, name=model.name)
+    if activation is keras.activations.softmax:
+        last.activation = keras.activations.linear
+        return model
+    if outputs == "auto":
+        return model
+    logits = keras.ops.log(keras.ops.clip(model.outputs[0], 1e-7, 1.0))
+    return keras.Model(model.inputs, logits, name=model.name)
+
+
+def fresh_weights(model: Any, seed: int) -> Any:
+    """The architecture of ``model`` with new weights from ``seed``."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    return keras.models.clone_model(model)
+
+
+def _without_chance(document: Any) -> bytes:
+    """A JSON part of a .keras file; Keras writes the time, and ``id(object)`` for the objects that layers share."""
+    numbers: dict[int, int] = {}
+    for node in _nodes(document):
+        if "shared_object_id" in node:
+            node["shared_object_id"] = numbers.setdefault(node["shared_object_id"], len(numbers))
+        if "date_saved" in node:
+            node["date_saved"] = ""
+    return json.dumps(document).encode()
+
+
+def _architecture(path: Path) -> Any:
+    """The layers' configuration as stored, parsed without Keras; None where the file is damaged."""
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        import h5py
+
+        with h5py.File(path, "r") as stored:
+            return json.loads(stored.attrs["model_config"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise ModelError("is damaged or holds no model", where=str(path), todo="save the whole model again") from None
+
+
+def _has_lambda(config: Any) -> bool:
+    return any(node.get("class_name") in ("Lambda", "__lambda__") for node in _nodes(config))
+
+
+def _nodes(config: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(config, dict):
+        yield config
+        for value in config.values():
+            yield from _nodes(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _nodes(value)
