@@ -49,7 +49,9 @@ def size(graph: Graph, op: Op, tensor: Tensor, axis: int) -> int:
     """``tensor.shape[axis]``; ModelError where the tensor has fewer axes than ``op`` needs."""
     if not -len(tensor.shape) <= axis < len(tensor.shape):
         raise ModelError(
-            f"{describe(op)} cannot use tensor {tensor.name} of shape {list(tensor.shape)}", where=graph.name, todo=_TODO
+            f"{describe(op)} cannot use tensor {tensor.name} of shape {list(tensor.shape)}",
+            where=graph.name,
+            todo=_TODO,
         )
     return tensor.shape[axis]
 

@@ -1,4 +1,4 @@
-"""SVDF: a rank decomposition in two steps, feature weights ``[FILTERS, C_IN]`` and time weights ``[FILTERS, STEPS]``."""
+"""SVDF: a dense layer in two steps, feature weights ``[FILTERS, C_IN]`` and time weights ``[FILTERS, STEPS]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRANSPOSE_CONV: each input value is scattered through a filter ``[C_OUT, HK, WK, C_IN]``. Inputs: shape, filter, input."""
+"""TRANSPOSE_CONV: each input value is scattered through ``[C_OUT, HK, WK, C_IN]``. Inputs: shape, filter, input."""
 
 from __future__ import annotations
 

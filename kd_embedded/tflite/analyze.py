@@ -11,7 +11,7 @@ from kd_embedded.tflite.graph import Graph, Op
 
 @dataclass(frozen=True)
 class OpCost:
-    """One op. ``weight_bytes`` counts its constant inputs (weights, biases, shapes), also those it shares with others."""
+    """One op. ``weight_bytes`` counts its constant inputs (weights, biases, shapes), also those it shares."""
 
     index: int
     name: str

@@ -1,7 +1,7 @@
-"""A ``.tflite`` file to a frozen ``Graph``, with no TensorFlow: the classes of the schema come from the ``tflite`` package.
+"""A ``.tflite`` file to a frozen ``Graph``, with no TensorFlow: the schema's classes come from the ``tflite`` package.
 
-The file is never trusted. Every index is checked against its table, every constant's size against its shape, and no more
-elements are decoded than the file has bytes, so that truncated, random or mutated input ends in a ModelError.
+The file is never trusted. Every index is checked against its table, every constant's size against its shape, and no
+more elements are decoded than the file has bytes, so that truncated, random or mutated input ends in a ModelError.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _DTYPES = {
     "COMPLEX64": "complex64",
 }
 # Attributes that the schema stores as a number and names by an enumeration.
-_ENUMERATIONS: Mapping[str, type] = {
+_ENUMERATIONS: Mapping[str, Any] = {
     "fused_activation_function": ActivationFunctionType,
     "padding": Padding,
     "mode": MirrorPadMode,
@@ -92,8 +92,8 @@ def read_model(path: Path) -> Graph:
 def parse_model(data: bytes, where: str) -> Graph:
     """The graph of the flatbuffer ``data``. ``where`` names it in errors.
 
-    Raises ModelError on anything that is not a whole model with one subgraph, and on what no later stage can use: sparse
-    weights, weights outside the flatbuffer, types without a NumPy equivalent (int4, strings, resources).
+    Raises ModelError on anything that is not a whole model with one subgraph, and on what no later stage can use:
+    sparse weights, weights outside the flatbuffer, types without a NumPy equivalent (int4, strings, resources).
     """
     if data[4:8] != _IDENTIFIER:
         raise ModelError("is not a TFLite model (the TFL3 identifier is missing)", where=where, todo=_WHOLE)
@@ -136,7 +136,7 @@ class _Decoder:
     def _count(self, count: int) -> int:
         """``count`` elements are about to be decoded: each stands for at least one byte of the file."""
         self._left -= count
-        if not 0 <= count or self._left < 0:
+        if count < 0 or self._left < 0:
             raise ValueError("a table claims more elements than the file has bytes")
         return int(count)
 
@@ -155,7 +155,8 @@ class _Decoder:
         type_name = _enum_name(TensorType, raw.Type())
         if type_name not in _DTYPES:
             raise self._error(
-                f"tensor {index} ({name}) has type {type_name}, which is not supported", "convert the model to full int8"
+                f"tensor {index} ({name}) has type {type_name}, which is not supported",
+                "convert the model to full int8",
             )
         if raw.Sparsity() is not None:
             raise self._error(f"tensor {index} ({name}) is sparse", "convert without Optimize.EXPERIMENTAL_SPARSITY")
@@ -199,7 +200,8 @@ class _Decoder:
         buffer = self._model.Buffers(buffer_index)
         if buffer.Offset() > 1:  # schema.fbs, table Buffer: data of models over 2 GiB stand behind the flatbuffer
             raise self._error(
-                f"the weights of tensor {index} stand outside the flatbuffer, as in models over 2 GiB", "use a smaller model"
+                f"the weights of tensor {index} stand outside the flatbuffer, as in models over 2 GiB",
+                "use a smaller model",
             )
         if buffer.DataLength() == 0:
             return None
@@ -270,9 +272,9 @@ def _snake_case(name: str) -> str:
 
 
 @cache
-def _names(enumeration: type) -> Mapping[int, str]:
+def _names(enumeration: Any) -> Mapping[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-def _enum_name(enumeration: type, value: int) -> str:
+def _enum_name(enumeration: Any, value: int) -> str:
     return _names(enumeration)[value]

@@ -1,0 +1,151 @@
+"""What every later stage relies on: one int8 input, one int8 output, int8 between, fixed shapes, only ops of TFLM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kd_embedded.errors import ModelError
+from kd_embedded.ops import TFLM_OPS
+from kd_embedded.ops.spec import describe, input_tensor, output_tensor
+from kd_embedded.tflite.graph import Graph, Op, Tensor
+
+_FULL_INT8 = (
+    "convert to full int8 (optimizations=[DEFAULT], a representative_dataset, supported_ops=[TFLITE_BUILTINS_INT8], "
+    "inference_input_type=inference_output_type=tf.int8)"
+)
+_INDEX_TYPES = ("int32", "int64", "bool")  # shapes, axes, indices and biases beside the int8 values
+
+
+@dataclass(frozen=True)
+class Departure:
+    """An op that TFLM computes differently from the reference kernels, on every board, without saying so."""
+
+    op_index: int
+    op_name: str
+    why: str
+
+
+def check_full_int8(graph: Graph, where: str) -> None:
+    """Raises a ModelError that names op, tensor and way out, unless ``graph`` is a full-int8 model for TFLM."""
+    _check_edges(graph, where)
+    for op in graph.ops:
+        _check_known(op, where)
+        tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
+        for tensor in tensors:
+            _check_type(graph, op, tensor, where)
+        for tensor in tensors:
+            _check_shape(op, tensor, where)
+    for kind, tensor in (("input", graph.input), ("output", graph.output)):
+        _check_edge_tensor(kind, tensor, where)
+
+
+def tflm_departures(graph: Graph) -> tuple[Departure, ...]:
+    """The ops of ``graph`` that TFLM is known to compute wrongly or otherwise than the reference kernels."""
+    return tuple(Departure(op.index, op.name, why) for op in graph.ops if (why := _departure(graph, op)))
+
+
+def per_channel_dense(graph: Graph) -> tuple[int, ...]:
+    """Indices of FULLY_CONNECTED ops whose weights have a scale per output channel, which old TFLM libraries ignore."""
+    dense = (op for op in graph.ops if op.name == "FULLY_CONNECTED")
+    return tuple(op.index for op in dense if (quant := input_tensor(graph, op, 1).quant) and quant.per_channel)
+
+
+def _departure(graph: Graph, op: Op) -> str:
+    if op.name == "RELU6" and input_tensor(graph, op, 0).quant != output_tensor(graph, op).quant:
+        return (
+            "a RELU6 that is not fused into the op before it: TFLM clamps but does not requantize, so nearly every "
+            "output is wrong (kernels/activations.cc, Relu6Quantized); put it right behind a convolution or dense layer, "
+            "or use ReLU"
+        )
+    if op.name == "BATCH_MATMUL":
+        return "TFLM and the reference kernels disagree on nearly every output; use dense layers in place of attention"
+    if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        return "TFLM and the reference kernels disagree, by up to 12 steps; unroll the layer (unroll=True) or use a GRU"
+    return ""
+
+
+def _check_edges(graph: Graph, where: str) -> None:
+    for kind, indices in (("input", graph.inputs), ("output", graph.outputs)):
+        if len(indices) != 1:
+            names = ", ".join(graph.tensors[i].name for i in indices)
+            todo = "join them into one tensor" if kind == "input" else "keep the one the firmware needs"
+            raise ModelError(f"has {len(indices)} {kind}s ({names}), and one is supported", where=where, todo=todo)
+
+
+def _check_known(op: Op, where: str) -> None:
+    if op.name == "CUSTOM":
+        raise ModelError(
+            f"{describe(op)} is a custom op, which no stock interpreter runs",
+            where=where,
+            todo="convert with TFLITE_BUILTINS_INT8 alone (no SELECT_TF_OPS, no allow_custom_ops)",
+        )
+    if op.name not in TFLM_OPS:
+        raise ModelError(
+            f"{describe(op)} is not among the ops of TensorFlow Lite Micro",
+            where=where,
+            todo="replace that layer by another",
+        )
+
+
+def _check_type(graph: Graph, op: Op, tensor: Tensor, where: str) -> None:
+    if tensor.dtype in _INDEX_TYPES:
+        return
+    if tensor.dtype != "int8":
+        what, todo = _wrong_type(graph, op, tensor)
+        raise ModelError(f"{describe(op)} {what} (tensor {tensor.name})", where=where, todo=todo)
+    if tensor.quant is None or (tensor.quant.per_channel and tensor.data is None):
+        raise ModelError(
+            f"{describe(op)} uses tensor {tensor.name}, whose int8 values lack one scale and zero point",
+            where=where,
+            todo=_FULL_INT8,
+        )
+
+
+def _wrong_type(graph: Graph, op: Op, tensor: Tensor) -> tuple[str, str]:
+    if tensor.index in graph.inputs and op.name == "QUANTIZE":
+        return f"takes a {tensor.dtype} input", "convert with inference_input_type=tf.int8"
+    if tensor.index in graph.outputs and op.name in ("DEQUANTIZE", "QUANTIZE"):
+        return f"gives a {tensor.dtype} output", "convert with inference_output_type=tf.int8"
+    if tensor.dtype == "int16":
+        return "has int16 activations", f"only int8 activations are supported: {_FULL_INT8}"
+    if tensor.dtype == "uint8":
+        return "has uint8 values, as TensorFlow 1 quantized them", _FULL_INT8
+    constants = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].data is not None]
+    if any(constant.dtype == "int8" for constant in constants):
+        return "is dynamic range quantized (int8 weights, float32 activations)", _FULL_INT8
+    return f"computes in {tensor.dtype}", _FULL_INT8
+
+
+def _check_shape(op: Op, tensor: Tensor, where: str) -> None:
+    if 0 in tensor.shape:
+        raise ModelError(
+            f"{describe(op)} uses tensor {tensor.name}, which is empty: shape {list(tensor.shape)}",
+            where=where,
+            todo="remove the layer that makes it",
+        )
+    # An open batch axis is harmless: the interpreters take the 1 that stands in the shape.
+    if any(axis > 0 for axis in tensor.dynamic_axes):
+        raise ModelError(
+            f"{describe(op)} uses tensor {tensor.name}, whose shape is dynamic in axes {list(tensor.dynamic_axes)}",
+            where=where,
+            todo="convert with a fixed input shape and a batch of 1",
+        )
+
+
+def _check_edge_tensor(kind: str, tensor: Tensor, where: str) -> None:
+    if tensor.dtype != "int8" or tensor.quant is None:
+        raise ModelError(
+            f"its {kind} (tensor {tensor.name}) has type {tensor.dtype}, and quantized int8 is supported",
+            where=where,
+            todo=f"convert with inference_{kind}_type=tf.int8",
+        )
+    if tensor.data is not None:
+        raise ModelError(
+            f"its {kind} (tensor {tensor.name}) is a constant", where=where, todo="convert the model again"
+        )
+    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
+        raise ModelError(
+            f"its {kind} (tensor {tensor.name}) has shape {list(tensor.shape)}, and [1, ...] is supported",
+            where=where,
+            todo="convert with a fixed batch of 1",
+        )
