@@ -32,7 +32,7 @@ def _pair(value: object) -> object:
 class ProjectSpec(_Section):
     """[project]: what is built, where, and for which boards."""
 
-    name: str = Field("digits", description="Names the model in the firmware; a C identifier.")
+    name: str = Field("digits", description="Names the model in the firmware.")
     seed: int = Field(1, ge=0, lt=2**31, description="Splits, weights, shuffling and augmentation all follow from it.")
     out: str = Field("runs/digits", min_length=1, description="The run folder, relative to this file.")
     boards: tuple[str, ...] = Field(
@@ -44,9 +44,12 @@ class ProjectSpec(_Section):
     @field_validator("name")
     @classmethod
     def _legal_name(cls, value: str) -> str:
-        from kd_embedded.codegen.identifiers import check_project_name
+        from kd_embedded.codegen.names import identifier
 
-        return check_project_name(value)
+        try:
+            return identifier(value)
+        except ConfigError as error:
+            raise ValueError(f"{error.what}: {error.todo}") from None
 
 
 class DataSpec(_Section):

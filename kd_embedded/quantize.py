@@ -1,0 +1,154 @@
+"""Student and representative data set to a full-int8 .tflite, by TensorFlow's converter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.errors import ModelError
+from kd_embedded.tflite.check import check_full_int8
+from kd_embedded.tflite.graph import Graph
+from kd_embedded.tflite.read import parse_model
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the converter is told, as it is written to run.json."""
+
+    softmax: bool
+    per_tensor_dense: bool
+    representative_samples: int
+    batch: int = 1
+    inference_input_type: str = "int8"
+    inference_output_type: str = "int8"
+    supported_ops: str = "TFLITE_BUILTINS_INT8"
+    optimizations: str = "DEFAULT"
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def quantize(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> tuple[bytes, Graph]:
+    """The int8 flatbuffer of ``student`` and its graph.
+
+    ``representative`` float32 [K, ...], in the student's own input units, sets the activation ranges. int8 in and out,
+    batch 1, weights per channel (Dense per tensor where the settings say so). Raises ModelError where an op would stay
+    float, a shape is dynamic, or an op is outside the TFLM set; it names the layer.
+    """
+    model = _convert(student, representative, settings, where)
+    graph = parse_model(model, where)
+    check_full_int8(graph, where)
+    return model, graph
+
+
+def representative_indices(train_y: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """``count`` positions in the training split, in turn from each class, by seed; all of them where there are fewer."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(train_y))
+    ranks = np.empty(len(train_y), np.int64)
+    for label in np.unique(train_y):
+        members = order[train_y[order] == label]
+        ranks[members] = np.arange(len(members))
+    return order[np.argsort(ranks[order], kind="stable")][:count]
+
+
+def _convert(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> bytes:
+    import tensorflow as tf
+
+    shape = (1, *student.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="input")])
+    def inference(inputs: Any) -> Any:
+        logits = student(inputs, training=False)
+        return tf.nn.softmax(logits) if settings.softmax else logits
+
+    concrete = inference.get_concrete_function()
+    try:
+        return _run_converter(concrete, representative, settings)
+    except _ConverterError as error:
+        raise _explain(str(error), concrete, student, where) from None
+
+
+class _ConverterError(Exception):
+    """All the converter said, on every channel it has."""
+
+
+def _run_converter(concrete: Any, representative: NDArray[np.float32] | None, settings: Settings) -> bytes:
+    """Full int8, or plain float32 where there is no representative data set."""
+    import tensorflow as tf
+
+    with _quiet() as said:
+        # Without a trackable object the graph is frozen in memory, which takes a second where a SavedModel takes ten and
+        # gives the same bytes whatever else the process did; the converter only warns that the way is an older one.
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+        if representative is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in representative)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.per_tensor_dense
+        try:
+            return bytes(converter.convert())
+        except Exception as error:  # the converter raises its own kinds, and plain RuntimeError and ValueError
+            failure = str(error)
+    raise _ConverterError(f"{failure}\n{said.getvalue()}")
+
+
+def _explain(text: str, concrete: Any, student: Any, where: str) -> ModelError:
+    """The converter's page of MLIR as one line: the op, and the layer that holds it."""
+    unknown = re.search(r"'tfl?\.(\w+)' op is neither", text)
+    unquantized = re.search(r"not yet supported for op: '?(\w+)", text)
+    if unknown:
+        op, path = unknown.group(1), re.search(r'callsite\("([\w/]+)"', text)
+        layer = _layer_in(path.group(1), student) if path else ""
+    elif unquantized:
+        op = unquantized.group(1)
+        layer = _layer_of_float_op(op, concrete, student)
+    else:
+        reason = next((line for line in text.splitlines() if line.strip()), "no reason given")
+        return ModelError(f"cannot be converted to int8: {reason.strip()}", where=where)
+    return ModelError(
+        f"the op {op}{f' in layer {layer!r}' if layer else ''} has no int8 form in TensorFlow Lite",
+        where=where,
+        todo="replace the layer by one that converts to a TFLite builtin",
+    )
+
+
+def _layer_of_float_op(op: str, concrete: Any, student: Any) -> str:
+    """The layer of the first ``op`` in the model as it converts without quantization."""
+    graph = parse_model(_run_converter(concrete, None, Settings(False, False, 0)), "float model")
+    paths = [graph.tensors[found.outputs[0]].name for found in graph.ops if found.name == op]
+    return _layer_in(paths[0], student) if paths else ""
+
+
+def _layer_in(path: str, student: Any) -> str:
+    """The layer of ``student`` whose name (perhaps numbered) is a part of a graph node's path."""
+    parts = path.split(";")[0].split("/")
+    names = [layer.name for layer in student.layers]
+    return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    """Keeps the converter's own words off stderr, the C++ part's too, and yields them when the block ends or fails."""
+    said = io.StringIO()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            sink.seek(0)
+            said.write(sink.read().decode(errors="replace"))
