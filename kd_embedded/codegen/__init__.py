@@ -1,0 +1,294 @@
+"""A full-int8 ``.tflite`` and a board to a PlatformIO project. Python decides and formats, the templates hold structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kd_embedded import __version__
+from kd_embedded.artifacts import sha256_bytes
+from kd_embedded.boards import Board
+from kd_embedded.codegen import folder, literals, names, tflm
+from kd_embedded.codegen.arena import Arena, size_arena
+from kd_embedded.codegen.render import banner, render
+from kd_embedded.errors import ConfigError, DataError, KdError, ModelError
+from kd_embedded.fit import Fit, fit
+from kd_embedded.tflite.check import check_full_int8
+from kd_embedded.tflite.graph import Graph, Tensor
+from kd_embedded.tflite.read import parse_model
+
+if TYPE_CHECKING:
+    from kd_embedded.golden import Golden
+
+ENGINES = {"tflm": tflm}
+USERS_FILE = "src/user_input.cpp"
+_TOOL = f"kd-embedded {__version__}"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project: its files by path, and what it takes of the board in bytes (model, arena, vectors, allowance).
+
+    ``arena_probed`` is False where no TFLM interpreter was at hand and the arena is an estimate.
+    """
+
+    files: tuple[str, ...]
+    flash_bytes: int
+    ram_bytes: int
+    arena_bytes: int
+    arena_probed: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A project that is decided and rendered, and not yet written."""
+
+    out: Path
+    project: Project
+    about: Mapping[str, Any] = field(repr=False)
+    generated: Mapping[str, str] = field(repr=False)
+    users: Mapping[str, str] = field(repr=False)
+
+    def write(self) -> Project:
+        """Writes the project; see ``folder.write_project``."""
+        folder.write_project(self.out, self.generated, self.users, self.about)
+        return self.project
+
+
+def generate(
+    model: Path,
+    board: Board,
+    out: Path,
+    *,
+    name: str,
+    labels: Sequence[str],
+    golden: Golden,
+    provenance: Mapping[str, str],
+    engine: str = "tflm",
+) -> Project:
+    """Generates the project of ``model`` for ``board`` in ``out``, which is absent, empty or an earlier generation.
+
+    ``labels`` has one name for each output, or none at all; ``provenance`` tells where the model comes from, shown by
+    ``info`` and the README. Raises a KdError before anything is written where the model cannot run rightly on the board or
+    does not fit it. The same arguments give the same bytes.
+    """
+    data = read_bytes(model)
+    arena = size_arena(data, checked_graph(data, model.name))
+    return plan(
+        data, board, out, where=model.name, name=name, labels=labels, golden=golden, provenance=provenance, arena=arena,
+        engine=engine,
+    ).write()  # fmt: skip
+
+
+def read_bytes(model: Path) -> bytes:
+    """The file's bytes; ModelError where there is none or it cannot be read."""
+    try:
+        return model.read_bytes()
+    except FileNotFoundError:
+        raise ModelError("no such file", where=str(model)) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}", where=str(model)) from None
+
+
+def checked_graph(data: bytes, where: str) -> Graph:
+    """The graph of a full-int8 model; ModelError otherwise."""
+    graph = parse_model(data, where)
+    check_full_int8(graph, where)
+    return graph
+
+
+def plan(
+    data: bytes,
+    board: Board,
+    out: Path,
+    *,
+    where: str,
+    name: str,
+    labels: Sequence[str],
+    golden: Golden,
+    provenance: Mapping[str, str],
+    arena: Arena,
+    engine: str = "tflm",
+) -> Plan:
+    """Decides and renders a project without writing it. ``data`` is the model, ``arena`` its arena without scratch."""
+    if engine not in ENGINES:
+        raise ConfigError(f"no such engine {engine!r}", where="--engine", todo=f"there are: {', '.join(ENGINES)}")
+    name = names.identifier(name)
+    graph = checked_graph(data, where)
+    ENGINES[engine].check(graph, board, where)
+    _check_labels(labels, graph, where)
+    _check_golden(golden, graph)
+    folder.check_ours(out)
+    fitted = _fit(board, graph, arena, golden, where)
+    arena = replace(arena, scratch=fitted.scratch_bytes)
+    context = {
+        **ENGINES[engine].context(graph, board, arena, name),
+        **_board_context(board),
+        **_model_context(data, graph, name, labels, provenance),
+        **_golden_context(golden, labels),
+        "sizes": _sizes(data, arena, golden, board, fitted),
+    }
+    texts = render(("common", ENGINES[engine].TEMPLATES), context)
+    texts = {file: banner(file, _banner(file, name, graph)) + text for file, text in texts.items()}
+    users = {USERS_FILE: texts.pop(USERS_FILE)}
+    about = {"tool": _TOOL, "board": board.name, "engine": engine, "model": {"name": name, "sha256": graph.sha256}}
+    project = Project(
+        tuple(sorted((*texts, *users, folder.MARKER))),
+        fitted.flash_bytes,
+        fitted.ram_bytes,
+        arena.total,
+        arena.probed,
+    )
+    return Plan(out, project, about, texts, users)
+
+
+def _check_labels(labels: Sequence[str], graph: Graph, where: str) -> None:
+    outputs = _elements(graph.output)
+    if labels and len(labels) != outputs:
+        raise DataError(f"{len(labels)} labels for {outputs} outputs", where=where, todo="give one label for each output")
+    for label in labels:
+        if "\0" in label:
+            raise DataError(f"the label {label!r} holds a NUL, which ends a C string", where=where, todo="rename it")
+
+
+def _check_golden(golden: Golden, graph: Graph) -> None:
+    inputs, outputs = (len(golden), *graph.input.shape[1:]), (len(golden), *graph.output.shape[1:])
+    if not len(golden) or golden.x_q.shape != inputs or golden.y_q.shape != outputs:
+        raise DataError(
+            f"golden vectors of shapes {list(golden.x_q.shape)} and {list(golden.y_q.shape)}",
+            where=golden.source,
+            todo=f"the model takes [K, *{list(inputs[1:])}] and gives [K, *{list(outputs[1:])}], and K must not be 0",
+        )
+
+
+def _golden_bytes(golden: Golden) -> int:
+    return golden.x_q.nbytes + golden.y_q.nbytes
+
+
+def _fit(board: Board, graph: Graph, arena: Arena, golden: Golden, where: str) -> Fit:
+    """What model, arena, golden vectors, runtime and framework take; KdError where the board has less."""
+    fitted = fit(board, graph, arena.total)
+    fitted = replace(fitted, flash_bytes=fitted.flash_bytes + _golden_bytes(golden))
+    if not fitted.fits:
+        raise KdError(f"does not fit {board.name}: {fitted.reason}", where=where)
+    if fitted.flash_bytes > board.flash_bytes:
+        raise KdError(
+            f"does not fit {board.name}: {fitted.flash_bytes} bytes of flash with {_golden_bytes(golden)} of golden vectors, "
+            f"and it has {board.flash_bytes}",
+            where=where,
+            todo="give fewer golden vectors or a smaller model",
+        )
+    return fitted
+
+
+def _banner(file: str, name: str, graph: Graph) -> tuple[str, ...]:
+    made, model = f"enerated by {_TOOL} from the model {name}", f"SHA-256 {graph.sha256}"
+    if file == USERS_FILE:
+        return f"First g{made}", model, "THIS FILE IS YOURS: edit it; generating again never overwrites it."
+    return f"G{made}", model, "Do not edit: generating again overwrites this file."
+
+
+def _board_context(board: Board) -> dict[str, object]:
+    attribute = board.arch_flash_attribute
+    return {
+        "board_name": literals.string(board.name),
+        "board_title": literals.string(board.title),
+        "board_title_comment": literals.comment(board.title),
+        "baud": board.platformio.monitor_speed,
+        "loop_stack_bytes": board.firmware.loop_stack_bytes,
+        "native_usb": board.firmware.native_usb,
+        "flash_attribute": f" {attribute}" if attribute else "",
+        "flash_include": "<avr/pgmspace.h>" if attribute == "PROGMEM" else "",
+        "env": board.name,
+        "settings": _settings(board),
+    }
+
+
+def _settings(board: Board) -> list[tuple[str, list[str]]]:
+    """The options of the PlatformIO environment, those without a value left out."""
+    pio = board.platformio
+    options = [
+        ("platform", [pio.platform]),
+        ("board", [pio.board]),
+        ("framework", [pio.framework]),
+        ("monitor_speed", [str(pio.monitor_speed)]),
+        ("lib_deps", pio.lib_deps),
+        ("build_unflags", pio.build_unflags),
+        ("build_flags", pio.build_flags),
+        *((key, value.splitlines()) for key, value in pio.extra.items()),
+    ]
+    return [(key, values) for key, values in options if values]
+
+
+def _model_context(
+    data: bytes, graph: Graph, name: str, labels: Sequence[str], provenance: Mapping[str, str]
+) -> dict[str, object]:
+    told = [(literals.comment(key), literals.comment(value)) for key, value in provenance.items()]
+    return {
+        "model_name": name,
+        "model_name_text": literals.string(name),
+        "model_sha256": sha256_bytes(data),
+        "model_bytes": len(data),
+        "model_rows": literals.bytes_rows(data),
+        "tool_text": literals.string(_TOOL),
+        "input": _tensor_context(graph.input),
+        "output": _tensor_context(graph.output),
+        "labels": [literals.string(label) for label in labels],
+        "provenance": [(literals.string(key), literals.string(value)) for key, value in told],
+        "provenance_comments": told,
+    }
+
+
+def _tensor_context(tensor: Tensor) -> dict[str, object]:
+    assert tensor.quant is not None  # check_full_int8 has seen to it
+    scale, zero_point, shape = tensor.quant.scale[0], tensor.quant.zero_point[0], "x".join(map(str, tensor.shape))
+    text = f"int8 {shape}, real = {literals.real(scale)[:-1]} * (q - {zero_point})".replace("- -", "+ ")
+    return {
+        "bytes": _elements(tensor),
+        "scale": literals.real(scale),
+        "zero_point": zero_point,
+        "comment": text,
+        "text": literals.string(text),
+    }
+
+
+def _golden_context(golden: Golden, labels: Sequence[str]) -> dict[str, object]:
+    return {
+        "golden": [_vector(golden, index, labels) for index in range(len(golden))],
+        "golden_source_comment": literals.comment(golden.source),
+        "golden_source_text": literals.string(literals.comment(golden.source)),
+        "golden_reference_comment": literals.comment(golden.reference),
+    }
+
+
+def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, object]:
+    comment = ""
+    if golden.labels is not None:
+        label = int(golden.labels[index])
+        comment = f": class {label}" + (f" ({literals.comment(labels[label])})" if labels else "")
+    return {
+        "comment": comment,
+        "input_rows": literals.int8_rows(golden.x_q[index]),
+        "output_rows": literals.int8_rows(golden.y_q[index]),
+    }
+
+
+def _sizes(data: bytes, arena: Arena, golden: Golden, board: Board, fitted: Fit) -> list[dict[str, object]]:
+    found = "found by trying the real interpreter" if arena.probed else "AN ESTIMATE: no interpreter was at hand to try"
+    allowance = "allowance of the board file for TensorFlow Lite Micro, the framework and this harness"
+    rows = [
+        ("model (flash)", len(data), "the file"),
+        ("golden vectors (flash)", _golden_bytes(golden), "the arrays"),
+        ("runtime (flash)", board.allowance.flash_bytes, allowance),
+        (f"flash of {board.flash_bytes}", fitted.flash_bytes, "sum"),
+        ("arena (RAM)", arena.total, f"{arena.base} {found} + {arena.scratch} scratch + margin"),
+        ("runtime (RAM)", board.allowance.ram_bytes, allowance),
+        (f"RAM of {board.ram_bytes}", fitted.ram_bytes, "sum"),
+    ]
+    return [{"what": what, "bytes": size, "how": how} for what, size, how in rows]
+
+
+def _elements(tensor: Tensor) -> int:
+    return tensor.bytes  # int8: one byte each

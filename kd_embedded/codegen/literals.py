@@ -1,0 +1,55 @@
+"""Values to C++ source text: strings, comments, floats, arrays. Whatever goes in, the source stays valid and reads back equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Printable ASCII but for what ends or bends a literal; `?` because `??/` and its kin are trigraphs in C++11.
+_PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\?')
+_ROW = 112  # characters of an array's row, before the template's indent
+
+
+def string(text: str) -> str:
+    """A C string literal of ``text`` in UTF-8. Octal escapes are three digits long, so none runs into what follows it."""
+    return '"' + "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}" for byte in text.encode("utf-8")) + '"'
+
+
+def comment(text: str) -> str:
+    """``text`` on one line of printable ASCII that can neither end a comment, nor continue it, nor hold a trigraph."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = line.encode("ascii", "replace").decode("ascii").replace("\\", "/")
+    for mark in ("*/", "/*", "??"):
+        while mark in line:
+            line = line.replace(mark, f"{mark[0]} {mark[1]}")
+    return line
+
+
+def real(value: float) -> str:
+    """The shortest float literal that reads back as the same float32, which must be finite."""
+    single = np.float32(value)
+    if not np.isfinite(single):
+        raise ValueError(f"no C literal for {value}")
+    return f"{single!s}f"
+
+
+def bytes_rows(data: bytes) -> list[str]:
+    """Rows of an ``unsigned char`` array's values, in hexadecimal, comma at the end of each."""
+    return [", ".join(f"0x{byte:02x}" for byte in data[i : i + 18]) + "," for i in range(0, len(data), 18)]
+
+
+def int8_rows(values: NDArray[np.int8]) -> list[str]:
+    """Rows of an ``int8_t`` array's values, in decimal, comma at the end of each; flattened in C order."""
+    return _wrap(str(int(value)) for value in values.reshape(-1))
+
+
+def _wrap(words: Iterable[str]) -> list[str]:
+    rows: list[str] = []
+    for word in words:
+        if rows and len(rows[-1]) + len(word) + 2 <= _ROW:
+            rows[-1] += f" {word},"
+        else:
+            rows.append(f"{word},")
+    return rows

@@ -1,0 +1,121 @@
+"""Golden vectors: inputs and what the reference interpreter computes from them. The firmware compares every byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import interpreters
+from kd_embedded.errors import DataError, ModelError
+from kd_embedded.tflite.graph import Graph, QuantParams
+
+FEWEST = 8
+MOST = 32  # of a file of the user's; each vector costs its size in flash
+RANDOM = "seeded random inputs"
+
+_REFERENCES = {
+    "builtin_ref": "the BUILTIN_REF kernels of TensorFlow Lite, whose bytes are TensorFlow Lite Micro's",
+    "tflm": "the TensorFlow Lite Micro interpreter itself",
+}
+_NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, which can differ from the device by a few units: no exact reference here"
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """``x_q`` int8 [K, *input_shape[1:]], ``y_q`` int8 [K, *output_shape[1:]], ``labels`` int [K] (the true classes) or None.
+
+    ``source`` tells where the inputs come from ("test split", "seeded random inputs", a file's name), ``reference`` what
+    computed the outputs.
+    """
+
+    x_q: NDArray[np.int8]
+    y_q: NDArray[np.int8]
+    labels: NDArray[np.int64] | None
+    source: str
+    reference: str
+
+    def __len__(self) -> int:
+        return len(self.x_q)
+
+
+def quantize(x: NDArray[Any], quant: QuantParams) -> NDArray[np.int8]:
+    """Real values to int8 of the same shape, as ``quantization.h`` does: float32, halves away from zero, clamped."""
+    steps = np.asarray(x, np.float32) / np.float32(quant.scale[0])
+    steps = np.clip(steps, np.float32(-512), np.float32(512)).astype(np.float64)
+    rounded = np.sign(steps) * np.floor(np.abs(steps) + 0.5)
+    return np.clip(rounded + quant.zero_point[0], -128, 127).astype(np.int8)
+
+
+def from_inputs(
+    model: bytes, x_q: NDArray[np.int8], *, source: str, labels: NDArray[np.int64] | None = None
+) -> Golden:
+    """The golden vectors of ``x_q`` int8 [K, *input_shape[1:]]: the outputs are the reference interpreter's."""
+    name = interpreters.oracle()
+    outputs = interpreters.run(name or "builtin_ref", model, x_q)
+    return Golden(x_q, outputs.astype(np.int8), labels, source, _REFERENCES.get(name, _NO_ORACLE))
+
+
+def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0) -> Golden:
+    """``k`` vectors of int8 drawn evenly from the whole range: nothing a sensor gives, and all a comparison needs."""
+    shape = (k, *graph.input.shape[1:])
+    x_q = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
+    return from_inputs(model, x_q, source=RANDOM)
+
+
+def from_npz(path: Path, model: bytes, graph: Graph) -> Golden:
+    """Vectors from a file of the user's: ``x`` int8 as it is, or float quantized with the model's scale, and ``y`` (optional).
+
+    ``x`` is [K, *input_shape[1:]] with at least 8 rows, of which the first 32 are used; ``y`` is int [K], the true class.
+    Raises DataError where an array is missing, has another shape, or holds NaN or a class the model does not have.
+    """
+    arrays = _load(path)
+    x, y = _inputs(path, arrays, graph), _labels(path, arrays, graph)
+    if graph.input.quant is None:
+        raise ModelError("the input has no quantization parameters", where=graph.name, todo="convert to full int8")
+    x_q = x if x.dtype == np.int8 else quantize(x, graph.input.quant)
+    source = path.name if len(x) <= MOST else f"the first {MOST} of {len(x)} in {path.name}"
+    return from_inputs(model, x_q[:MOST], source=source, labels=None if y is None else y[:MOST])
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("one bare array")
+            return {name: archive[name] for name in archive.files if name in ("x", "y")}
+    except FileNotFoundError:
+        raise DataError("no such file", where=str(path)) from None
+    except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
+        raise DataError(f"cannot be read as .npz: {error}", where=str(path), todo="write it with numpy.savez") from None
+
+
+def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArray[Any]:
+    if "x" not in arrays:
+        raise DataError("has no array x", where=str(path), todo="numpy.savez(FILE, x=inputs, y=classes)")
+    x, shape = arrays["x"], graph.input.shape[1:]
+    if x.dtype != np.int8 and not np.issubdtype(x.dtype, np.floating):
+        raise DataError(f"x is {x.dtype}", where=str(path), todo="give int8 as the model takes it, or float32 real values")
+    if x.shape[1:] != shape:
+        raise DataError(f"x has the shape {list(x.shape)}", where=str(path), todo=f"the model takes [K, *{list(shape)}]")
+    if len(x) < FEWEST:
+        raise DataError(f"x holds {len(x)} vectors", where=str(path), todo=f"at least {FEWEST} are needed")
+    if not np.isfinite(x.astype(np.float32)).all():
+        raise DataError("x holds NaN or infinity", where=str(path), todo="leave such inputs out")
+    return x
+
+
+def _labels(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArray[np.int64] | None:
+    if "y" not in arrays:
+        return None
+    y, classes = arrays["y"], int(np.prod(graph.output.shape))
+    if not np.issubdtype(y.dtype, np.integer) or y.shape != arrays["x"].shape[:1]:
+        todo = "give one integer class for each row of x"
+        raise DataError(f"y is {y.dtype} of the shape {list(y.shape)}", where=str(path), todo=todo)
+    if y.min() < 0 or y.max() >= classes:
+        todo = f"the model has classes 0 to {classes - 1}"
+        raise DataError(f"y goes from {y.min()} to {y.max()}", where=str(path), todo=todo)
+    return y.astype(np.int64)
