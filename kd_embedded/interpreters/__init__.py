@@ -1,0 +1,144 @@
+"""Three interpreters of a .tflite model on the host, each in a child process that never imports TensorFlow.
+
+``builtin_ref``: tflite-runtime with the reference kernels, byte for byte what TFLM computes (ai-edge-litert stands in
+for it where tflite-runtime has no wheel, and is not). ``default``: the kernels other tools validate with. ``tflm``: the
+TensorFlow Lite Micro interpreter itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.errors import ModelError, ToolError
+from kd_embedded.interpreters.exchange import REFUSED, REQUEST, RESPONSE
+
+NAMES = ("builtin_ref", "default", "tflm")
+_REASON_LINES, _REASON_LENGTH = 3, 240  # TFLM says why in the lines before its exception
+_PACKAGE = Path(__file__).resolve().parent.parent
+_NO_TFLITE = "neither tflite-runtime nor ai-edge-litert is installed"
+_NO_TFLM = "the tflite-micro wheel is not installed (it exists for Linux on x86-64 only)"
+
+
+class ModelRefusedError(ModelError):
+    """An interpreter cannot load or run this model, or died of it."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What the device is expected to compute: the interpreter's name and its outputs, int8 [N, ...]."""
+
+    name: str
+    outputs: NDArray[Any]
+
+
+def available() -> dict[str, str]:
+    """Each interpreter's name with "" or the reason why it is not available here."""
+    tflite = "" if _is_installed("tflite_runtime") or _is_installed("ai_edge_litert") else _NO_TFLITE
+    return {"builtin_ref": tflite, "default": tflite, "tflm": "" if _is_installed("tflite_micro") else _NO_TFLM}
+
+
+def oracle() -> str:
+    """The interpreter that stands for the device: ``builtin_ref`` of tflite-runtime, else ``tflm``, else ""."""
+    if _is_installed("tflite_runtime"):
+        return "builtin_ref"
+    return "tflm" if _is_installed("tflite_micro") else ""
+
+
+def run_oracle(model: bytes, inputs: NDArray[Any]) -> Oracle:
+    """The oracle's outputs. Where tflite-runtime refuses a model that TFLM runs (person_detect), TFLM is the oracle.
+
+    ``inputs`` is int8 [N, ...]. Raises ToolError where no oracle is installed, ModelRefusedError where none runs the model.
+    """
+    name = oracle()
+    if not name:
+        raise ToolError(_NO_TFLM, where="the reference outputs", todo="run this step on Linux, Python 3.11, x86-64")
+    try:
+        return Oracle(name, run(name, model, inputs))
+    except ModelRefusedError:
+        if name == "tflm" or available()["tflm"]:
+            raise
+        return Oracle("tflm", run("tflm", model, inputs))
+
+
+def run(name: str, model: bytes, inputs: NDArray[Any]) -> NDArray[Any]:
+    """Outputs [N, *output_shape[1:]] of one interpreter for ``inputs``, int8 [N, *input_shape[1:]], one by one.
+
+    Raises ToolError where the interpreter is not installed, ModelRefusedError (a ModelError) where it cannot run the model.
+    """
+    if not len(inputs):
+        raise ModelError("no inputs to run", where=name, todo="give at least one")
+    return _in_child("run", name, model, inputs)["outputs"]
+
+
+def run_keeping(name: str, model: bytes, inputs: NDArray[Any], tensors: Sequence[int]) -> dict[int, NDArray[Any]]:
+    """The values [N, ...] of the ``tensors`` (indices) in one interpreter that keeps them all; as ``run`` otherwise."""
+    response = _in_child("tensors", name, model, inputs, wanted=np.array(tensors, np.int64))
+    return {index: response[f"tensor_{index}"] for index in tensors}
+
+
+def probe_arena(model: bytes) -> int:
+    """The smallest arena, in bytes in steps of 16, in which the TFLM interpreter allocates AND invokes correctly.
+
+    Measured with the wheel's interpreter: pointers of 64 bits and an allocator that records, both larger than on a
+    board; reference kernels, which ask for no scratch. Raises ToolError where there is no wheel, ModelRefusedError
+    where TFLM cannot run the model.
+    """
+    from kd_embedded.tflite.read import parse_model
+
+    shape = parse_model(model, "model").input.shape
+    sample = np.random.default_rng(0).integers(-128, 128, (1, *shape[1:]), dtype=np.int8)
+    return int(_in_child("probe", "tflm", model, sample)["arena_bytes"])
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _in_child(task: str, name: str, model: bytes, inputs: NDArray[Any], **more: Any) -> dict[str, NDArray[Any]]:
+    if reason := available()[name]:
+        raise ToolError(reason, where=f"interpreter {name}", todo="install kd-embedded with all its dependencies")
+    with tempfile.TemporaryDirectory(prefix="kd-") as folder:
+        np.savez(Path(folder) / REQUEST, name=name, model=np.frombuffer(model, np.uint8), inputs=inputs, **more)
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "kd_embedded.interpreters.worker", task, folder],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if child.returncode:
+            raise _failure(name, child.returncode, child.stderr.decode("utf-8", errors="replace"))
+        with np.load(Path(folder) / RESPONSE) as response:
+            return dict(response)
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this very package, whatever the current folder holds (-P keeps that off its path)."""
+    path = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _failure(name: str, code: int, stderr: str) -> ModelError | ToolError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["it said nothing"]
+    where = f"interpreter {name}"
+    if code == REFUSED:
+        reason = "; ".join(dict.fromkeys(lines[-_REASON_LINES:]))[:_REASON_LENGTH]
+        return ModelRefusedError(
+            f"cannot run the model: {reason}", where=where, todo="use other layers, or convert it again"
+        )
+    if code < 0:
+        died = f"died of {signal.Signals(-code).name} running the model: {lines[-1]}"
+        return ModelRefusedError(died, where=where, todo="convert the model again; it may be damaged")
+    return ToolError(f"failed: {lines[-1]}", where=where, todo="check the installation of kd-embedded")

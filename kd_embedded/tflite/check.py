@@ -54,8 +54,8 @@ def _departure(graph: Graph, op: Op) -> str:
     if op.name == "RELU6" and input_tensor(graph, op, 0).quant != output_tensor(graph, op).quant:
         return (
             "a RELU6 that is not fused into the op before it: TFLM clamps but does not requantize, so nearly every "
-            "output is wrong (kernels/activations.cc, Relu6Quantized); put it right behind a convolution or dense layer, "
-            "or use ReLU"
+            "output is wrong (kernels/activations.cc, Relu6Quantized); put it right behind a convolution or dense "
+            "layer, or use ReLU"
         )
     if op.name == "BATCH_MATMUL":
         return "TFLM and the reference kernels disagree on nearly every output; use dense layers in place of attention"

@@ -255,7 +255,7 @@ def _attribute(name: str, options: Any, getter: str) -> Any:
 
 
 @cache
-def _getters(options: type) -> tuple[tuple[str, str], ...]:
+def _getters(options: Any) -> tuple[tuple[str, str], ...]:
     """(snake_case name, method) of each field of a generated options class."""
     methods = [name for name in vars(options) if name[0].isupper() and name != "Init"]
     fields = [

@@ -1,0 +1,167 @@
+"""The child process in which an interpreter runs: ``python -m kd_embedded.interpreters.worker TASK FOLDER``.
+
+It reads ``request.npz`` in FOLDER, does TASK, writes ``response.npz``, and never imports TensorFlow: a process that has
+done so computes other bytes with tflite-runtime (shared symbols). What goes wrong is the last line on stderr.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.interpreters.exchange import REFUSED, REQUEST, RESPONSE
+
+_STEP = 16  # bytes; TFLM aligns an arena to 16
+# The allocator, the planner and the interpreter's own structures stand in the arena unchecked: a smaller one crashes.
+_SMALLEST_ARENA = 1024
+_LARGEST_ARENA = 1 << 30
+
+Array = NDArray[Any]
+
+
+class Interpreter(Protocol):
+    """One loaded model."""
+
+    def invoke(self, sample: Array) -> Array:
+        """The output ``[1, ...]`` for one input ``[1, ...]``."""
+
+    def tensor(self, index: int) -> Array:
+        """The value of one tensor after ``invoke``; only where the interpreter was made to keep them all."""
+
+
+class _TFLite:
+    def __init__(self, model: bytes, reference: bool, keep: bool) -> None:
+        if importlib.util.find_spec("tflite_runtime"):
+            from tflite_runtime import interpreter as package
+        else:
+            from ai_edge_litert import interpreter as package
+        kind = package.OpResolverType.BUILTIN_REF if reference else package.OpResolverType.AUTO
+        self._interpreter = package.Interpreter(
+            model_content=model, experimental_op_resolver_type=kind, experimental_preserve_all_tensors=keep
+        )
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def invoke(self, sample: Array) -> Array:
+        self._interpreter.set_tensor(self._input, sample)
+        self._interpreter.invoke()
+        return self.tensor(self._output)
+
+    def tensor(self, index: int) -> Array:
+        value: Array = self._interpreter.get_tensor(index)
+        return value
+
+
+class _TFLM:
+    def __init__(self, model: bytes, arena_bytes: int, keep: bool = False) -> None:
+        from tflite_micro.python.tflite_micro import runtime
+
+        kind = runtime.InterpreterConfig
+        self._interpreter = runtime.Interpreter.from_bytes(
+            model,
+            arena_size=arena_bytes,
+            intrepreter_config=kind.kPreserveAllTensors if keep else kind.kAllocationRecording,  # spelled so
+        )
+
+    def invoke(self, sample: Array) -> Array:
+        self._interpreter.set_input(sample, 0)
+        self._interpreter.invoke()
+        value: Array = self._interpreter.get_output(0)
+        return value
+
+    def tensor(self, index: int) -> Array:
+        value: Array = self._interpreter.GetTensor(index, 0)["tensor_data"]
+        return value
+
+
+def _load(name: str, model: bytes, keep: bool = False) -> Interpreter:
+    if name != "tflm":
+        return _TFLite(model, reference=name == "builtin_ref", keep=keep)
+    arena_bytes = _generous_arena(model, keep)
+    return _TFLM(model, arena_bytes, keep)
+
+
+def _generous_arena(model: bytes, keep: bool = False) -> int:
+    """An arena, in bytes, that is large enough: the first of 64 KiB times a power of four that allocates."""
+    arena_bytes = 1 << 16
+    while True:
+        try:
+            _TFLM(model, arena_bytes, keep)
+        except RuntimeError:
+            if arena_bytes >= _LARGEST_ARENA:
+                raise
+            arena_bytes *= 4
+        else:
+            return arena_bytes
+
+
+def _run(request: Mapping[str, Array]) -> dict[str, Array]:
+    interpreter = _load(str(request["name"]), request["model"].tobytes())
+    return {"outputs": np.concatenate([interpreter.invoke(sample[np.newaxis]) for sample in request["inputs"]])}
+
+
+def _tensors(request: Mapping[str, Array]) -> dict[str, Array]:
+    """The values of the tensors ``wanted`` for each input, as ``tensor_INDEX`` ``[N, ...]``."""
+    interpreter = _load(str(request["name"]), request["model"].tobytes(), keep=True)
+    values: dict[int, list[Array]] = {int(index): [] for index in request["wanted"]}
+    for sample in request["inputs"]:
+        interpreter.invoke(sample[np.newaxis])
+        for index, kept in values.items():
+            kept.append(np.array(interpreter.tensor(index)))
+    return {f"tensor_{index}": np.stack(kept) for index, kept in values.items()}
+
+
+def _probe(request: Mapping[str, Array]) -> dict[str, Array]:
+    """Bisects to the smallest arena in which the interpreter allocates and computes what it does in a generous one."""
+    model, sample = request["model"].tobytes(), request["inputs"][:1]
+    enough = _generous_arena(model)
+    wanted = _TFLM(model, enough).invoke(sample).tobytes()
+    too_small = _SMALLEST_ARENA - _STEP
+    while enough - too_small > _STEP:
+        middle = (too_small + enough) // 2 // _STEP * _STEP
+        if _computes(model, middle, sample) == wanted:
+            enough = middle
+        else:
+            too_small = middle
+    return {"arena_bytes": np.array(enough)}
+
+
+def _computes(model: bytes, arena_bytes: int, sample: Array) -> bytes | None:
+    try:
+        return _TFLM(model, arena_bytes).invoke(sample).tobytes()
+    except RuntimeError:
+        return None
+
+
+_TASKS: Mapping[str, Callable[[Mapping[str, Array]], dict[str, Array]]] = {
+    "run": _run,
+    "tensors": _tensors,
+    "probe": _probe,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Does one task; gives the exit code."""
+    task, folder = arguments
+    with np.load(Path(folder) / REQUEST) as request:
+        try:
+            response = _TASKS[task](dict(request))
+        except ImportError:
+            raise
+        except Exception as error:  # whatever an interpreter raises is its way of refusing the model
+            print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+            return REFUSED
+    assert "tensorflow" not in sys.modules, "the interpreter's process has imported tensorflow"
+    np.savez(Path(folder) / RESPONSE, **response)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
