@@ -148,7 +148,7 @@ class StudentSpec(_Section):
 
 
 class DistillSpec(FitSpec):
-    """[distill]: loss = (1 - alpha) * CE(labels) + alpha * T^2 * KL(teacher/T || student/T)."""
+    """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * T^2 * KL(teacher/T || student/T)."""
 
     alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
     temperature: _Positive = Field(4.0, description="T; above 1 it softens the teacher's targets.")
@@ -246,9 +246,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
 
 def _nearest_key(parts: list[str]) -> str:
     *tables, key = [part for part in parts if not part.isdigit()]
-    known = list(_fields(RunSpec, tables))
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return nearest(key, tuple(_fields(RunSpec, tables)))
 
 
 def _fields(section: type[BaseModel], tables: list[str]) -> Iterator[str]:
@@ -269,10 +267,15 @@ SECTIONS: Mapping[str, type[_Section]] = {
 }
 
 
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """What to do about a wrong ``name``: the nearest right one, or all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+
+
 def _one_of(value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        raise ValueError(f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
+        raise ValueError(nearest(value, known))
     return value
 
 
@@ -282,9 +285,9 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
 
     lines = [f"# {title}", "# Every key is here with its default or the example's value; delete what you do not change."]
     for table, section in SECTIONS.items():
-        about = (section.__doc__ or "").partition(": ")[2] if ": " in (section.__doc__ or "") else section.__doc__ or ""
+        about = (section.__doc__ or "").removeprefix(f"[{table}]: ")
         header = f"[[{table}]]" if table == "teacher" else f"[{table}]"
-        lines += ["", f"# {about.splitlines()[0]}", header]
+        lines += ["", f"# {about[:1].upper()}{about[1:]}", header]
         own = [key for key in section.model_fields if key not in FitSpec.model_fields]
         for key in [*own, *(key for key in section.model_fields if key not in own)]:
             field = section.model_fields[key]

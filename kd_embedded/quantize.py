@@ -46,6 +46,9 @@ def quantize(student: Any, representative: NDArray[np.float32], settings: Settin
     """
     model = _convert(student, representative, settings, where)
     graph = parse_model(model, where)
+    for op in graph.ops:
+        if op.name not in ("QUANTIZE", "DEQUANTIZE") and graph.tensors[op.outputs[0]].dtype == "float32":
+            raise _no_int8(op.name, _layer_in(graph.tensors[op.outputs[0]].name, student), where)
     check_full_int8(graph, where)
     return model, graph
 
@@ -116,6 +119,10 @@ def _explain(text: str, concrete: Any, student: Any, where: str) -> ModelError:
     else:
         reason = next((line for line in text.splitlines() if line.strip()), "no reason given")
         return ModelError(f"cannot be converted to int8: {reason.strip()}", where=where)
+    return _no_int8(op, layer, where)
+
+
+def _no_int8(op: str, layer: str, where: str) -> ModelError:
     return ModelError(
         f"the op {op}{f' in layer {layer!r}' if layer else ''} has no int8 form in TensorFlow Lite",
         where=where,

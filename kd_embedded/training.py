@@ -62,7 +62,7 @@ def fit(
     """Trains ``model`` in place and leaves it with the weights of its best epoch; returns one record an epoch.
 
     Best is the highest validation accuracy, then the lowest validation loss. ``checkpoint`` is written between epochs
-    (at most every ten seconds) and taken up where it holds the same ``key``, a hash of all that the fit reads; the caller
+    (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of all that the fit reads; the caller
     removes it when the result is stored. Raises ModelError where the loss is no longer finite.
     """
     loop = _Loop(model, samples, spec, objective, seed)
@@ -81,6 +81,7 @@ def fit(
             if time.monotonic() - saved >= CHECKPOINT_SECONDS:
                 loop.store(checkpoint, key)
                 saved = time.monotonic()
+    loop.store(checkpoint, key)
     _assign(model.variables, loop.best)
     return loop.history
 

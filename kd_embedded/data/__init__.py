@@ -10,7 +10,6 @@ A source module has two functions::
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import plugins
-from kd_embedded.config import DataSpec
+from kd_embedded.config import DataSpec, nearest
 from kd_embedded.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST, FREE = 0, 1, 2, 3
@@ -109,9 +108,7 @@ def _source(spec: DataSpec) -> tuple[ModuleType, str]:
     name, _, argument = spec.source.partition(":")
     known = plugins.names(list(__path__))
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        todo = f"did you mean {near[0]}:?" if near else f"known: {', '.join(f'{k}:' for k in known)}"
-        raise ConfigError(f"unknown data source {spec.source!r}", where="data.source", todo=todo)
+        raise ConfigError(f"unknown data source {spec.source!r}", where="data.source", todo=nearest(name, known))
     return importlib.import_module(f"{__name__}.{name}"), argument
 
 

@@ -1,0 +1,68 @@
+"""What `run` and the stage verbs share: open the run folder of a kd.toml and do stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kd_embedded.cli import Outcome
+from kd_embedded.progress import Progress
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path), default="kd.toml")
+BOARDS = click.option("--board", "boards", multiple=True, metavar="NAME", help="Instead of project.boards; repeatable.")
+FRESH = click.option("--fresh", is_flag=True, help="Do it again, whatever is there.")
+
+
+def one_stage(name: str, progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
+    """Does the stage ``name`` alone, on the artifacts of those before it."""
+    from kd_embedded import stages
+
+    run = open_run(progress, config, boards)
+    run.open_folder(fresh=False)
+    if fresh:
+        run.state.pop(name, None)
+    return outcome(run, {name: run.execute(stages.stage(name))})
+
+
+def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:
+    """The Run of ``config``, its boards replaced where ``boards`` are given."""
+    from kd_embedded.config import load_config
+    from kd_embedded.pipeline import Run
+
+    spec = load_config(config)
+    if boards:
+        project = spec.project.model_copy(update={"boards": tuple(dict.fromkeys(boards))})
+        spec = spec.model_copy(update={"project": project})
+    run = Run(spec, config.resolve().parent, progress)
+    _ = run.boards  # a wrong board name is told before anything is done
+    return run
+
+
+def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
+    """The document and the words of a run, and exit code 1 where the result misses a budget."""
+    from kd_embedded import artifacts
+
+    document: dict[str, Any] = {
+        "folder": str(run.folder),
+        "stages": [{"name": name, "redone": was} for name, was in redone.items()],
+        "artifacts": sorted(name for stage in run.state.values() for name in stage["wrote"]),
+    }
+    lines = [f"{run.folder}: {', '.join(name for name, was in redone.items() if was) or 'all up to date'}"]
+    misses: list[str] = []
+    if "validate" in redone or "report" in redone:
+        validation = artifacts.read_json(run.path(artifacts.VALIDATION))
+        document |= {"accuracy": validation["accuracy"], "budgets": validation["budgets"]}
+        shown = {name: value for name, value in validation["accuracy"].items() if value is not None}
+        lines += ["accuracy: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items())]
+        misses = [_miss(budget) for budget in validation["budgets"] if not budget["met"]]
+    if "codegen" in redone:
+        lines += [f"firmware: {run.path(artifacts.FIRMWARE) / board.name}" for board in run.boards]
+    if "report" in redone:
+        lines += [f"report: {run.path(artifacts.REPORT)}"]
+    return Outcome(document, "\n".join([*lines, *misses]), 1 if misses else 0)
+
+
+def _miss(budget: dict[str, Any]) -> str:
+    return f"budget missed: {budget['name']} is {budget['measured']:g}, the limit is {budget['limit']:g}"

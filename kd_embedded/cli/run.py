@@ -1,0 +1,32 @@
+"""`kd-embedded run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kd_embedded.cli import Outcome, _stages, verb
+from kd_embedded.progress import Progress
+
+_ORDER = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
+
+
+@_stages.CONFIG
+@_stages.BOARDS
+@click.option("--until", type=click.Choice(_ORDER), default=_ORDER[-1], help="Stop after this stage.")
+@click.option("--fresh", is_flag=True, help="Empty the run folder first.")
+@verb
+def command(progress: Progress, config: Path, boards: tuple[str, ...], until: str, fresh: bool) -> Outcome:
+    """Do all stages of CONFIG (kd.toml): plan, teach, distil, quantize, validate, generate firmware, report.
+
+    A stage is redone only when something it reads has changed. Interrupted at any point, the same command carries on.
+    """
+    from kd_embedded import stages
+
+    run = _stages.open_run(progress, config, boards)
+    run.open_folder(fresh=fresh)
+    redone = {}
+    for name in stages.ORDER[: stages.ORDER.index(until) + 1]:
+        redone[name] = run.execute(stages.stage(name))
+    return _stages.outcome(run, redone)

@@ -1,0 +1,17 @@
+"""`kd-embedded teach`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kd_embedded.cli import Outcome, _stages, verb
+from kd_embedded.progress import Progress
+
+
+@_stages.CONFIG
+@_stages.BOARDS
+@_stages.FRESH
+@verb
+def command(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
+    """Train, fine-tune or load the teacher of CONFIG (kd.toml)."""
+    return _stages.one_stage("teach", progress, config, boards, fresh)

@@ -1,0 +1,130 @@
+"""Plan: the splits, and whether the student fits the boards, known before anything is trained.
+
+The untrained student is quantized for real, so its sizes are those of the trained one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kd_embedded import artifacts, interpreters, keras_files, students
+from kd_embedded import quantize as quantization
+from kd_embedded.boards import Board
+from kd_embedded.config import StudentSpec
+from kd_embedded.errors import KdError, ToolError
+from kd_embedded.fit import Fit, fit
+from kd_embedded.pipeline import Run, Stage
+from kd_embedded.tflite.analyze import analyze
+from kd_embedded.tflite.check import tflm_departures
+
+PLAN = "plan.json"
+
+
+def work(run: Run) -> None:
+    """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the largest width that does."""
+    keras_files.start_tensorflow()
+    document, misfits = _measure(run, run.spec.student)
+    if misfits:
+        raise _refusal(run, misfits)
+    splits = run.splits
+    with artifacts.replacing(run.path(artifacts.SPLITS)) as temporary:
+        np.savez(temporary, train=splits.train, val=splits.val, test=splits.test)
+    artifacts.write_json(run.path(PLAN), document)
+    _tell(run, document)
+
+
+def settings(run: Run) -> quantization.Settings:
+    """The converter settings of the config, Dense per tensor where a chosen board's library needs it."""
+    spec = run.spec.quantize
+    needs = spec.dense == "auto" and not all(board.library.per_channel_dense for board in run.boards)
+    return quantization.Settings(spec.output == "softmax", needs or spec.dense == "per-tensor", spec.representative_samples)
+
+
+def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, Fit]]:
+    student = students.build(spec, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    sample = run.data.inputs(run.splits.train[:8])
+    where = spec.file or f"student {spec.arch}"
+    model, graph = quantization.quantize(student, sample, settings(run), where)
+    for departure in tflm_departures(graph):
+        raise KdError(
+            f"op {departure.op_index} ({departure.op_name}) is computed differently by TensorFlow Lite Micro: {departure.why}",
+            where=where,
+            todo="replace that layer",
+        )
+    arena = _arena(run, model)
+    fits = {board.name: fit(board, graph, arena) for board in run.boards}
+    cost = analyze(graph)
+    document = {
+        "student": spec.file or spec.arch,
+        "width": spec.width,
+        "parameters": student.count_params(),
+        "macs": cost.macs,
+        "model_bytes": len(model),
+        "arena_bytes": arena,
+        "boards": {name: _sizes(board, found) for board, (name, found) in zip(run.boards, fits.items(), strict=True)},
+    }
+    return document, {name: found for name, found in fits.items() if not found.fits}
+
+
+def _sizes(board: Board, found: Fit) -> dict[str, Any]:
+    return {
+        "flash_bytes": found.flash_bytes,
+        "flash_limit": board.flash_bytes,
+        "ram_bytes": found.ram_bytes,
+        "ram_limit": board.ram_bytes,
+    }
+
+
+def _arena(run: Run, model: bytes) -> int:
+    try:
+        return interpreters.probe_arena(model)
+    except ToolError as error:
+        run.progress.say(f"  the arena is not probed: {error}")
+        return interpreters.estimate_arena(model)
+
+
+def _refusal(run: Run, misfits: Mapping[str, Fit]) -> KdError:
+    board, found = next(iter(misfits.items()))
+    spec = run.spec.student
+    if spec.file:
+        return KdError(found.reason, where=f"{spec.file} on {board}", todo="use a smaller student or a larger board")
+    run.progress.say(f"  {spec.arch} at width {spec.width} does not fit {', '.join(misfits)}; looking for the largest width")
+    best = _largest_width(run)
+    todo = f"the largest width that fits is {best:g}" if best else f"no width of {spec.arch} fits; choose another student"
+    return KdError(found.reason, where=f"student {spec.arch} at width {spec.width:g} on {board}", todo=todo)
+
+
+def _largest_width(run: Run) -> float:
+    """Bisects widths in steps of 1/20 below the one asked for; 0 where none fits."""
+    low, high = 0, int(run.spec.student.width * 20 + 0.999)
+    while high - low > 1:
+        middle = (low + high) // 2
+        _, misfits = _measure(run, run.spec.student.model_copy(update={"width": middle / 20}))
+        low, high = (low, middle) if misfits else (middle, high)
+    return low / 20
+
+
+def _tell(run: Run, document: Mapping[str, Any]) -> None:
+    run.progress.say(
+        f"  {document['student']}: {document['parameters']} parameters, {document['macs']} MACs, "
+        f"{document['model_bytes']} bytes as int8, arena {document['arena_bytes']}"
+    )
+    for name, sizes in document["boards"].items():
+        run.progress.say(
+            f"  {name}: flash {sizes['flash_bytes'] // 1024} of {sizes['flash_limit'] // 1024} KiB, "
+            f"RAM {sizes['ram_bytes'] // 1024} of {sizes['ram_limit'] // 1024} KiB"
+        )
+
+
+STAGE = Stage(
+    name="plan",
+    sections=("project", "data", "student", "quantize"),
+    writes=lambda run: (artifacts.SPLITS, PLAN),
+    files=lambda run: tuple(filter(None, (run.spec.student.file,))),
+    work=work,
+    needs_data=True,
+    needs_boards=True,
+)

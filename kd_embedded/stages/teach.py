@@ -1,0 +1,79 @@
+"""Teach: every [[teacher]] trained, fine-tuned or taken as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kd_embedded import artifacts, data, keras_files, teachers, training
+from kd_embedded.errors import ModelError
+from kd_embedded.pipeline import Run, Stage
+
+
+def files(run: Run) -> tuple[str, ...]:
+    """``teacher.keras``, then ``teacher_2.keras``... for an ensemble."""
+    count = len(run.spec.teacher)
+    return (artifacts.TEACHER, *(f"teacher_{number}.keras" for number in range(2, count + 1)))
+
+
+def splits(run: Run) -> data.Splits:
+    """The splits as the plan stored them."""
+    with np.load(run.path(artifacts.SPLITS)) as stored:
+        return data.Splits(stored["train"], stored["val"], stored["test"])
+
+
+def samples(run: Run) -> training.Samples:
+    """Training and validation samples of the run."""
+    found, parts = run.data, splits(run)
+    return training.Samples(
+        lambda positions: found.inputs(parts.train[positions]),
+        found.y[parts.train],
+        lambda positions: found.inputs(parts.val[positions]),
+        found.y[parts.val],
+    )
+
+
+def work(run: Run) -> None:
+    """Writes the teachers and teacher_history.json, a list of epochs for each."""
+    keras_files.start_tensorflow()
+    histories = []
+    for index, name in enumerate(files(run)):
+        histories.append(_teach(run, index, name))
+    artifacts.write_json(run.path("teacher_history.json"), histories)
+
+
+def _teach(run: Run, index: int, name: str) -> training.History:
+    spec = run.spec.teacher[index]
+    seed = run.spec.project.seed + 1000 * index
+    model: Any = teachers.build(spec, run.data.input_shape, run.data.classes, seed, run.base)
+    title = f"teacher {index + 1} of {len(run.spec.teacher)}" if len(run.spec.teacher) > 1 else "teacher"
+    history: training.History = []
+    if spec.mode != "frozen":
+        if not model.trainable_variables:
+            raise ModelError("has no trainable weights", where=spec.file, todo='set mode = "frozen"')
+        model.trainable = True
+        history = training.fit(
+            model,
+            samples(run),
+            spec,
+            training.Objective(),
+            seed=seed,
+            checkpoint=run.checkpoint(STAGE, index),
+            key=run.key(STAGE),
+            title=title,
+            progress=run.progress,
+        )
+    keras_files.save(model, run.path(name))
+    return history
+
+
+STAGE = Stage(
+    name="teach",
+    sections=("data", "teacher"),
+    reads=lambda run: (artifacts.SPLITS,),
+    writes=lambda run: (*files(run), "teacher_history.json"),
+    files=lambda run: tuple(spec.file for spec in run.spec.teacher if spec.file),
+    work=work,
+    needs_data=True,
+)
