@@ -254,7 +254,9 @@ def _parse(path: Path, schema: type[Model], problems: list[str]) -> Model | None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{_short(path)}: {error}")
     except ValidationError as error:
-        problems += [f"{_short(path)}: {_explain(detail, schema)}" for detail in error.errors(include_url=False)]
+        # A misspelt key is also a missing one: say first what the user wrote.
+        details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+        problems += [f"{_short(path)}: {_explain(detail, schema)}" for detail in details]
     else:
         if found.name == path.stem:
             return found

@@ -9,8 +9,8 @@ from kd_embedded.scratch import ALIGNMENT, scratch_bytes
 from kd_embedded.tflite.check import per_channel_dense
 from kd_embedded.tflite.graph import Graph
 
-# Added to the arena that was probed on the host. Scratch buffers are counted one by one, but each also takes a handle and
-# a place in the memory plan, the plan is a greedy one that another buffer may stir, and the library on the board is
+# Added to the arena that was probed on the host. Scratch buffers are counted one by one, but each also takes a handle
+# and a place in the memory plan, the plan is a greedy one that another buffer may stir, and the library on the board is
 # another version than the one probed. (Its structures have 4-byte pointers, the host's 8: that works the other way.)
 ARENA_MARGIN_BYTES = 1024
 # Input and expected output of this many golden vectors lie in flash beside the model.
