@@ -1,0 +1,176 @@
+"""Data sources: what they read, how they split, and what they refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_embedded import data
+from kd_embedded.config import DataSpec
+from kd_embedded.errors import ConfigError, KdError
+
+Arrays = dict[str, Any]
+
+
+def _arrays(count: int = 60) -> Arrays:
+    generator = np.random.default_rng(0)
+    return {"x_train": generator.random((count, 6, 5, 1), np.float32), "y_train": np.arange(count) % 3}
+
+
+def _load(folder: Path, arrays: Arrays, **keys: Any) -> tuple[data.Data, data.Splits]:
+    np.savez(folder / "data.npz", **arrays)
+    spec = DataSpec(source="npz:data.npz", **keys)
+    found = data.load(spec, folder)
+    return found, data.split(found, spec, seed=1)
+
+
+def test_digits_are_real_and_scaled_to_one() -> None:
+    found = data.load(DataSpec(), Path())
+    assert found.x.shape == (1797, 8, 8, 1)
+    assert found.classes == 10
+    assert found.inputs(np.arange(1797)).max() == 1.0
+
+
+def test_splits_are_stratified_disjoint_whole_and_follow_the_seed() -> None:
+    spec = DataSpec()
+    found = data.load(spec, Path())
+    first, again, other = data.split(found, spec, 1), data.split(found, spec, 1), data.split(found, spec, 2)
+    parts = (first.train, first.val, first.test)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(1797))
+    assert all(np.array_equal(a, b) for a, b in zip(parts, (again.train, again.val, again.test), strict=True))
+    assert not np.array_equal(first.test, other.test)
+    for part, share in zip(parts, (0.68, 0.12, 0.2), strict=True):
+        counts = np.bincount(found.y[part]) / np.bincount(found.y)
+        assert np.allclose(counts, share, atol=0.01)
+
+
+def test_a_source_keeps_its_own_test_split(tmp_path: Path) -> None:
+    arrays = _arrays() | {"x_test": np.ones((9, 6, 5, 1), np.float32), "y_test": np.arange(9) % 3}
+    found, splits = _load(tmp_path, arrays)
+    assert (found.x[splits.test] == 1).all()
+    assert len(splits.test) == 9
+    assert len(splits.val) == 9  # 15 % of 60
+
+
+def test_string_labels_channel_axis_byte_scale_and_limit(tmp_path: Path) -> None:
+    arrays = {"x_train": np.full((40, 4, 4), 255, np.uint8), "y_train": np.array(["no", "yes"] * 20)}
+    found, splits = _load(tmp_path, arrays, max_per_class=5)
+    assert found.class_names == ("no", "yes")
+    assert found.input_shape == (4, 4, 1)
+    assert found.inputs(splits.train).max() == pytest.approx(1.0)
+    assert np.bincount(found.y[splits.train]).tolist() == [5, 5]
+
+
+def _without(name: str) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: {key: value for key, value in arrays.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_without("y_train"), "has no array y_train; it holds x_train"),
+        (_without("x_train"), "has no array x_train"),
+        (lambda a: a | {"y_train": a["y_train"][:-1]}, "x_train has shape (60, 6, 5, 1) and y_train (59,)"),
+        (lambda a: a | {"y_train": np.eye(60)}, "they should be [N, ...] and [N]"),
+        (lambda a: a | {"x_train": np.where(a["x_train"] > 0.9, np.nan, a["x_train"])}, "NaN or infinity in sample"),
+        (lambda a: a | {"y_train": a["y_train"] - 1}, "labels run from -1 to 1, out of range"),
+        (lambda a: a | {"y_train": a["y_train"] * 10**6}, "labels run from 0 to 2000000, out of range"),
+        (lambda a: a | {"class_names": np.array(["a", "b"])}, "out of range for 2 classes"),
+        (lambda a: a | {"y_train": a["y_train"] * 0}, "only one class"),
+        (lambda a: a | {"y_train": a["y_train"] * 0.5}, "labels have dtype float64"),
+        (lambda a: a | {"x_train": a["x_train"].astype(str)}, "x_train has dtype <U32"),
+        (lambda a: a | {"x_test": a["x_train"]}, "has x_test but no y_test"),
+        (lambda a: a | {"x_test": a["x_train"][:, :3], "y_test": a["y_train"]}, "give all splits one shape"),
+        (lambda a: a | {"x_test": a["x_train"][:0], "y_test": a["y_train"][:0]}, "x_test is empty"),
+        (lambda a: a | {"y_train": np.where(a["y_train"] == 1, 0, a["y_train"])}, "class '1' has no training sample"),
+        (lambda a: {"x_train": a["x_train"][:3], "y_train": a["y_train"][:3]}, "the validation split is empty"),
+        (lambda a: a | {"y_train": np.array([{}] * 60, object)}, "is not a readable .npz"),
+    ],
+)
+def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[Arrays], Arrays], says: str) -> None:
+    with pytest.raises(KdError) as caught:
+        _load(tmp_path, change(_arrays()))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])
+def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(KdError, match="is not a readable .npz"):
+        data.load(DataSpec(source="npz:data.npz"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("npz:nothing.npz", "no such file"),
+        ("npz:", "no such file"),
+        ("images:nothing", "no such folder"),
+        ("sklearn:iris", "sklearn:digits"),
+        ("nzp:data.npz", "did you mean npz?"),
+        ("tfds:mnist", "known: images, npz, sklearn"),
+    ],
+)
+def test_a_wrong_source_is_one_line(tmp_path: Path, source: str, says: str) -> None:
+    with pytest.raises(KdError) as caught:
+        data.load(DataSpec(source=source), tmp_path)
+    assert says in str(caught.value)
+    if not source.startswith(("nzp", "tfds", "sklearn")):
+        with pytest.raises(KdError):
+            data.fingerprint(DataSpec(source=source), tmp_path)
+    else:
+        with pytest.raises(ConfigError):
+            data.fingerprint(DataSpec(source=source), tmp_path)
+
+
+def _images(folder: Path, classes: tuple[str, ...], each: int) -> None:
+    import keras
+
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(each):
+            pixels = np.full((8, 8, 3), 40 * number + index, np.uint8)
+            keras.utils.save_img(folder / name / f"{index:02}.png", pixels, scale=False)
+
+
+def test_images_in_one_folder_a_class(tmp_path: Path) -> None:
+    _images(tmp_path / "pictures", ("cat", "dog"), 10)
+    spec = DataSpec(source="images:pictures", image_size=(8, 8), color="grayscale")
+    found = data.load(spec, tmp_path)
+    assert found.x.shape == (20, 8, 8, 1)
+    assert found.x.dtype == np.uint8
+    assert found.class_names == ("cat", "dog")
+    assert found.x[:, 0, 0, 0].tolist() == [*range(10), *range(40, 50)]
+    splits = data.split(found, spec, 1)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (14, 2, 4)
+
+
+def test_images_with_their_own_splits_and_a_fingerprint_of_their_contents(tmp_path: Path) -> None:
+    _images(tmp_path / "train", ("cat", "dog"), 8)
+    _images(tmp_path / "test", ("cat", "dog"), 3)
+    spec = DataSpec(source="images:.", image_size=(8, 8))
+    splits = data.split(data.load(spec, tmp_path), spec, 1)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (14, 2, 6)
+    before = data.fingerprint(spec, tmp_path)
+    (tmp_path / "test" / "cat" / "00.png").write_bytes((tmp_path / "test" / "cat" / "01.png").read_bytes())
+    assert data.fingerprint(spec, tmp_path) != before
+
+
+def test_bad_image_folders(tmp_path: Path) -> None:
+    spec = DataSpec(source="images:.", image_size=(8, 8))
+    with pytest.raises(KdError, match="holds no folder of images"):
+        data.load(spec, tmp_path)
+    _images(tmp_path, ("cat", "dog"), 2)
+    (tmp_path / "dog" / "00.png").write_bytes(b"no image")
+    with pytest.raises(KdError, match="an image cannot be decoded"):
+        data.load(spec, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KdError, match="class 'empty' holds no image"):
+        data.load(spec, tmp_path)
+    _images(tmp_path / "train", ("cat", "dog"), 1)
+    _images(tmp_path / "test", ("cat", "cow"), 1)
+    with pytest.raises(KdError, match="class 'cow' is not in every split"):
+        data.load(spec, tmp_path)

@@ -1,0 +1,147 @@
+"""Models on disk: safe loading, the same bytes for the same model, logits whatever the file gives."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_embedded import keras_files, students, teachers
+from kd_embedded.config import StudentSpec, TeacherSpec
+from kd_embedded.errors import ModelError
+
+keras_files.start_tensorflow()
+_X = np.random.default_rng(0).random((9, 8), np.float32)
+
+
+def _model(*last: Any) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="a"), *last])
+
+
+def test_saving_twice_gives_the_same_bytes_and_the_same_model(tmp_path: Path) -> None:
+    import keras
+
+    model = _model(keras.layers.Dropout(0.5), keras.layers.Dense(3))
+    keras_files.save(model, tmp_path / "a.keras")
+    keras_files.save(keras_files.load(tmp_path / "a.keras"), tmp_path / "b.keras")
+    keras_files.save(model, tmp_path / "c.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "c.keras").read_bytes()
+    assert np.array_equal(keras_files.load(tmp_path / "b.keras")(_X), model(_X))
+    assert not list(tmp_path.glob(".kd-*"))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_lambda_layer_is_refused_with_the_flag_that_allows_it(tmp_path: Path, suffix: str) -> None:
+    import keras
+
+    path = tmp_path / f"evil{suffix}"
+    _model(keras.layers.Lambda(lambda x: x * 2)).save(path)
+    with pytest.raises(ModelError, match="Lambda layer.*allow_lambda = true"):
+        keras_files.load(path)
+    assert keras_files.load(path, allow_lambda=True)(_X).shape == (9, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("absent.keras", None, "no such file"),
+        ("model.pt", b"x", "is not a .keras or .h5 file"),
+        ("cut.keras", b"PK\x03\x04", "is damaged or holds no model"),
+        ("cut.h5", b"\x89HDF", "is damaged or holds no model"),
+    ],
+)
+def test_a_file_that_is_no_model_is_one_line(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=says):
+        keras_files.load(tmp_path / name)
+
+
+def test_a_model_whose_layer_keras_does_not_know_is_one_line(tmp_path: Path) -> None:
+    import zipfile
+
+    keras_files.save(_model(), tmp_path / "a.keras")
+    with zipfile.ZipFile(tmp_path / "a.keras") as old, zipfile.ZipFile(tmp_path / "b.keras", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'"Dense"', b'"Danse"'))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        keras_files.load(tmp_path / "b.keras")
+
+
+def test_every_final_softmax_becomes_logits() -> None:
+    import keras
+
+    kinds = (
+        keras.layers.Dense(3, activation="softmax", name="b"),
+        (keras.layers.Dense(3, name="b"), keras.layers.Softmax()),
+        (keras.layers.Dense(3, name="b"), keras.layers.Activation("softmax")),
+    )
+    for last in kinds:
+        model = _model(*(last if isinstance(last, tuple) else (last,)))
+        probabilities = np.array(model(_X))
+        logits = np.array(keras_files.as_logits(model, "auto")(_X))
+        exponentials = np.exp(logits)
+        assert np.allclose(exponentials / exponentials.sum(1, keepdims=True), probabilities, atol=1e-6)
+        assert not np.allclose(logits, probabilities)
+    plain = _model(keras.layers.Dense(3))
+    assert keras_files.as_logits(plain, "auto") is plain
+    assert keras_files.as_logits(plain, "logits") is plain
+    hidden = _model(keras.layers.Dense(3, activation="softmax"), keras.layers.Reshape((3,)))
+    logits = np.array(keras_files.as_logits(hidden, "probabilities")(_X))
+    assert np.allclose(np.exp(logits), hidden(_X), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "says"),
+    [((8,), 3, "gives 4 classes, the data has 3"), ((7,), 4, "takes inputs of shape"), ((8, 1), 4, "takes inputs")],
+)
+def test_a_model_that_does_not_suit_the_data_is_one_line(shape: tuple[int, ...], classes: int, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        keras_files.check_fits(_model(), shape, classes, "teacher.keras")
+
+
+def test_teachers_from_files_are_frozen_finetuned_or_trained_anew_and_scaled_as_said(tmp_path: Path) -> None:
+    import keras
+
+    model = _model(keras.layers.Dense(3, activation="softmax"))
+    keras_files.save(model, tmp_path / "own.keras")
+    expected = np.log(np.array(model(_X * 2 - 1)))
+
+    def build(**keys: Any) -> Any:
+        spec = TeacherSpec(file="own.keras", **keys)
+        return np.array(teachers.build(spec, (8,), 3, 1, tmp_path)(_X))
+
+    frozen = build(mode="frozen", input_scale=2.0, input_offset=-1.0)
+    assert np.allclose(frozen - frozen.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True), atol=1e-4)
+    assert not np.allclose(build(mode="frozen"), build(mode="train"))
+    assert np.array_equal(build(mode="train"), build(mode="train"))
+
+
+@pytest.mark.parametrize("arch", students.names())
+def test_every_student_builds_scales_and_has_the_same_weights_for_the_same_seed(arch: str) -> None:
+    small, large, again = (
+        students.build(StudentSpec(arch=arch, width=width), (20, 24, 3), 7, 1, Path()) for width in (0.5, 2.0, 0.5)
+    )
+    assert small.output_shape == (None, 7)
+    assert small.count_params() < large.count_params()
+    assert all(np.array_equal(a, b) for a, b in zip(small.get_weights(), again.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("arch", teachers.names())
+def test_every_teacher_builds(arch: str) -> None:
+    model = teachers.build(TeacherSpec(arch=arch, width=0.5), (8, 8, 1), 4, 1, Path())
+    assert model.output_shape == (None, 4)
+
+
+def test_an_image_student_on_features_is_one_line() -> None:
+    with pytest.raises(ModelError, match=r"needs inputs of \[height, width, channels\], the data has \[8\]"):
+        students.build(StudentSpec(), (8,), 3, 1, Path())
+
+
+def test_mlperf_tiny_sizes() -> None:
+    """The zoo is what it says: MLPerf Tiny's ResNet-8 has 78 666 weights trained by its reference code."""
+    assert 77_000 < students.build(StudentSpec(arch="resnet8"), (32, 32, 3), 10, 1, Path()).count_params() < 80_000
+    assert 210_000 < students.build(StudentSpec(arch="mobilenet_v1"), (96, 96, 3), 2, 1, Path()).count_params() < 225_000

@@ -1,0 +1,78 @@
+"""Keras to full int8: what comes out, and the layer that is named where it cannot."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_embedded import interpreters, keras_files, quantize, students
+from kd_embedded.config import StudentSpec
+from kd_embedded.errors import ModelError
+from kd_embedded.tflite.check import per_channel_dense, tflm_departures
+
+keras_files.start_tensorflow()
+_SETTINGS = quantize.Settings(softmax=False, per_tensor_dense=False, representative_samples=20)
+
+
+def _student(arch: str, shape: tuple[int, ...] = (12, 12, 1)) -> Any:
+    return students.build(StudentSpec(arch=arch, width=0.5), shape, 5, 1, Path())
+
+
+def _x(shape: tuple[int, ...] = (12, 12, 1)) -> Any:
+    return np.random.default_rng(0).random((20, *shape), np.float32)
+
+
+@pytest.mark.parametrize("arch", students.names())
+def test_every_student_becomes_full_int8_that_tflm_computes_as_the_reference(arch: str) -> None:
+    model, graph = quantize.quantize(_student(arch), _x(), _SETTINGS, arch)
+    assert graph.input.dtype == graph.output.dtype == "int8"
+    assert graph.input.shape == (1, 12, 12, 1)
+    assert not tflm_departures(graph)
+    x = np.random.default_rng(1).integers(-128, 128, (30, 12, 12, 1)).astype(np.int8)
+    assert np.array_equal(interpreters.run("builtin_ref", model, x), interpreters.run("tflm", model, x))
+
+
+def test_the_same_student_gives_the_same_bytes_and_int8_follows_float() -> None:
+    student = _student("tiny_cnn")
+    first, graph = quantize.quantize(student, _x(), _SETTINGS, "student")
+    again, _ = quantize.quantize(student, _x(), _SETTINGS, "student")
+    assert first == again
+    quant_in, quant_out = graph.input.quant, graph.output.quant
+    assert quant_in and quant_out
+    x_q = np.clip(np.rint(_x() / quant_in.scale[0]) + quant_in.zero_point[0], -128, 127).astype(np.int8)
+    y = (interpreters.run("builtin_ref", first, x_q).astype(float) - quant_out.zero_point[0]) * quant_out.scale[0]
+    expected = np.array(student(_x()))
+    assert np.abs(y - expected).max() < 0.1 * np.abs(expected).max() + 2 * quant_out.scale[0]
+
+
+def test_dense_per_tensor_and_softmax_output_as_asked() -> None:
+    student = _student("mlp")
+    _, per_channel = quantize.quantize(student, _x(), _SETTINGS, "student")
+    assert per_channel_dense(per_channel)
+    settings = quantize.Settings(softmax=True, per_tensor_dense=True, representative_samples=20)
+    _, per_tensor = quantize.quantize(student, _x(), settings, "student")
+    assert not per_channel_dense(per_tensor)
+    assert per_tensor.ops[-1].name == "SOFTMAX"
+    assert per_tensor.output.quant and per_tensor.output.quant.scale == (1 / 256,)
+
+
+@pytest.mark.parametrize("function", ["erfinv", "floor", "cos"])
+def test_a_layer_without_an_int8_form_is_named(function: str) -> None:
+    import keras
+    import tensorflow as tf
+
+    bad = keras.layers.Lambda(getattr(tf.math, function), name="odd_layer")
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), bad, keras.layers.Dense(3)])
+    with pytest.raises(ModelError, match="in layer 'odd_layer' has no int8 form") as caught:
+        quantize.quantize(model, _x((8,)), _SETTINGS, "student.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_representative_samples_are_drawn_evenly_from_the_classes() -> None:
+    labels = np.array([0] * 900 + [1] * 50 + [2] * 50)
+    chosen = quantize.representative_indices(labels, 30, seed=1)
+    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
+    assert len(set(chosen.tolist())) == 30
+    assert len(quantize.representative_indices(labels, 5000, seed=1)) == 1000
+    assert np.array_equal(chosen, quantize.representative_indices(labels, 30, seed=1))
