@@ -59,7 +59,8 @@ def oracle() -> str:
 def run_oracle(model: bytes, inputs: NDArray[Any]) -> Oracle:
     """The oracle's outputs. Where tflite-runtime refuses a model that TFLM runs (person_detect), TFLM is the oracle.
 
-    ``inputs`` is int8 [N, ...]. Raises ToolError where no oracle is installed, ModelRefusedError where none runs the model.
+    ``inputs`` is int8 [N, ...]. Raises ToolError where no oracle is installed, ModelRefusedError where none can run
+    the model.
     """
     name = oracle()
     if not name:
@@ -75,7 +76,7 @@ def run_oracle(model: bytes, inputs: NDArray[Any]) -> Oracle:
 def run(name: str, model: bytes, inputs: NDArray[Any]) -> NDArray[Any]:
     """Outputs [N, *output_shape[1:]] of one interpreter for ``inputs``, int8 [N, *input_shape[1:]], one by one.
 
-    Raises ToolError where the interpreter is not installed, ModelRefusedError (a ModelError) where it cannot run the model.
+    Raises ToolError where the interpreter is not installed, ModelRefusedError where it cannot run the model.
     """
     if not len(inputs):
         raise ModelError("no inputs to run", where=name, todo="give at least one")

@@ -1,0 +1,211 @@
+"""The three interpreters in their own processes: same bytes, no TensorFlow, deaths in a line, the smallest arena."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tflite_builder import O, T, build, dense, relu6_alone
+
+from kd_embedded import interpreters
+from kd_embedded.errors import ModelError, ToolError
+from kd_embedded.tflite.read import read_model
+
+EXACT = not interpreters.available()["tflm"] and interpreters.oracle() == "builtin_ref"
+exact = pytest.mark.skipif(not EXACT, reason="needs tflite-runtime and the tflite-micro wheel")
+tflm = pytest.mark.skipif(bool(interpreters.available()["tflm"]), reason="needs the tflite-micro wheel")
+
+
+def inputs(model: Path, count: int = 4, seed: int = 0) -> np.ndarray:
+    shape = read_model(model).input.shape
+    return np.random.default_rng(seed).integers(-128, 128, (count, *shape[1:]), dtype=np.int8)
+
+
+@exact
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ad01_int8", "hello_world_int8", "kws_ref_model", "micro_speech_quantized", "pretrainedResnet_quant"),
+        *("str_ww_ref_model", "vww_96_int8"),
+    ],
+)
+def test_builtin_ref_is_tflm_byte_for_byte(public_model, name: str) -> None:
+    path = public_model(name)
+    x = inputs(path)
+    reference = interpreters.run("builtin_ref", path.read_bytes(), x)
+    micro = interpreters.run("tflm", path.read_bytes(), x)
+    assert reference.dtype == micro.dtype == np.int8
+    assert reference.shape == (4, *read_model(path).output.shape[1:])
+    assert reference.tobytes() == micro.tobytes()
+    assert len(np.unique(reference)) > 1
+
+
+@exact
+def test_the_default_kernels_are_others(public_model) -> None:
+    path = public_model("ad01_int8")
+    x = inputs(path, 20)
+    default, reference = (interpreters.run(name, path.read_bytes(), x) for name in ("default", "builtin_ref"))
+    assert 0 < np.count_nonzero(default != reference) < default.size // 10
+
+
+@exact
+def test_tflm_is_the_oracle_where_tflite_runtime_refuses(public_model) -> None:
+    path = public_model("person_detect")
+    x = inputs(path, 1)
+    with pytest.raises(interpreters.ModelRefusedError, match="interpreter builtin_ref: cannot run the model"):
+        interpreters.run("builtin_ref", path.read_bytes(), x)
+    oracle = interpreters.run_oracle(path.read_bytes(), x)
+    assert oracle.name == "tflm" and oracle.outputs.shape == (1, 2)
+
+
+@exact
+def test_the_oracle_is_builtin_ref() -> None:
+    oracle = interpreters.run_oracle(dense(), np.ones((2, 8), np.int8))
+    assert oracle.name == "builtin_ref" and oracle.outputs.shape == (2, 4)
+
+
+_PARENT = """
+import hashlib, sys
+from pathlib import Path
+import numpy as np
+if sys.argv[2] == "yes":
+    import tensorflow
+from kd_embedded import interpreters
+assert ("tensorflow" in sys.modules) == (sys.argv[2] == "yes")
+x = np.random.default_rng(0).integers(-128, 128, (20, 640), dtype=np.int8)
+model = Path(sys.argv[1]).read_bytes()
+for name in ("builtin_ref", "tflm"):
+    print(hashlib.sha256(interpreters.run(name, model, x).tobytes()).hexdigest())
+"""
+
+
+@exact
+def test_a_parent_that_imported_tensorflow_gets_the_same_bytes(public_model) -> None:
+    path = public_model("ad01_int8")
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", _PARENT, path, tf], check=True, capture_output=True, text=True
+        ).stdout.split()
+        for tf in ("yes", "no")
+    ]
+    x = np.random.default_rng(0).integers(-128, 128, (20, 640), dtype=np.int8)
+    here = hashlib.sha256(interpreters.run("tflm", path.read_bytes(), x).tobytes()).hexdigest()
+    assert printed == [[here, here], [here, here]]
+
+
+def test_a_module_of_that_name_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    assert interpreters.run("default", dense(), np.zeros((1, 8), np.int8)).shape == (1, 4)
+
+
+# The smallest arenas of the wheel's interpreter (64-bit pointers, recording allocator), as bisected here on 2026-11-21.
+# A 32-bit core needs less: 1 072 bytes for hello_world, 3 024 for ad01.
+@tflm
+@pytest.mark.parametrize(
+    ("name", "arena_bytes", "on_32_bit"), [("hello_world_int8", 1936, 1072), ("ad01_int8", 4640, 3024)]
+)
+def test_the_smallest_arena(public_model, name: str, arena_bytes: int, on_32_bit: int) -> None:
+    probed = interpreters.probe_arena(public_model(name).read_bytes())
+    assert probed == arena_bytes
+    assert probed > on_32_bit
+
+
+_CHECK_ARENA = """
+import sys
+from pathlib import Path
+import numpy as np
+from tflite_micro.python.tflite_micro import runtime
+from kd_embedded.tflite.read import read_model
+path, arena_bytes = Path(sys.argv[1]), int(sys.argv[2])
+x = np.random.default_rng(0).integers(-128, 128, read_model(path).input.shape, dtype=np.int8)
+interpreter = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=arena_bytes)
+interpreter.set_input(x, 0)
+interpreter.invoke()
+print(interpreter.get_output(0).tobytes().hex())
+"""
+
+
+@tflm
+@pytest.mark.parametrize("name", ["hello_world_int8", "kws_ref_model", "micro_speech_quantized"])
+def test_the_arena_is_enough_and_one_step_less_is_not(public_model, name: str) -> None:
+    path = public_model(name)
+    arena_bytes = interpreters.probe_arena(path.read_bytes())
+    assert arena_bytes % 16 == 0
+
+    def attempt(size: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", _CHECK_ARENA, path, str(size)], capture_output=True, text=True)
+
+    generous, smallest, less = attempt(1 << 20), attempt(arena_bytes), attempt(arena_bytes - 16)
+    assert generous.returncode == smallest.returncode == 0
+    assert generous.stdout == smallest.stdout
+    assert less.returncode != 0 or less.stdout != generous.stdout
+
+
+@tflm
+def test_tflm_says_why_it_cannot() -> None:
+    model = build([T([1, 4]), T([1, 4])], [O("EXP", [0], [1])])
+    with pytest.raises(interpreters.ModelRefusedError, match=r"interpreter tflm: cannot run the model: .*EXP") as caught:
+        interpreters.run("tflm", model, np.zeros((1, 4), np.int8))
+    with pytest.raises(interpreters.ModelRefusedError):
+        interpreters.probe_arena(model)
+    assert "\n" not in str(caught.value) and isinstance(caught.value, ModelError)
+
+
+def test_wrong_input_shape_is_an_error() -> None:
+    with pytest.raises(ModelError, match="cannot run the model"):
+        interpreters.run("default", dense(), np.zeros((1, 9), np.int8))
+
+
+def test_no_inputs_is_an_error() -> None:
+    with pytest.raises(ModelError, match="no inputs"):
+        interpreters.run("default", dense(), np.zeros((0, 8), np.int8))
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ModelError, "died of SIGSEGV"),
+        ("import sys; print('last words', file=sys.stderr); import os; os.abort()", ModelError, "SIGABRT.*last words"),
+        ("raise ImportError('no such library')", ToolError, "failed: ImportError: no such library"),
+    ],
+)
+def test_a_child_that_dies_is_one_line(tmp_path: Path, monkeypatch, body: str, error: type, words: str) -> None:
+    package = tmp_path / ("tflite_runtime" if interpreters.oracle() == "builtin_ref" else "ai_edge_litert")
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "interpreter.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    with pytest.raises(error, match=words) as caught:
+        interpreters.run("default", dense(), np.zeros((1, 8), np.int8))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_absent_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(interpreters, "_is_installed", lambda package: False)
+    assert all(interpreters.available().values()) and interpreters.oracle() == ""
+    with pytest.raises(ToolError, match="tflite-micro wheel is not installed"):
+        interpreters.probe_arena(dense())
+    with pytest.raises(ToolError, match="reference outputs"):
+        interpreters.run_oracle(dense(), np.zeros((1, 8), np.int8))
+
+
+def test_litert_alone_makes_tflm_the_oracle(monkeypatch) -> None:
+    monkeypatch.setattr(interpreters, "_is_installed", lambda package: package in ("ai_edge_litert", "tflite_micro"))
+    assert interpreters.oracle() == "tflm"
+    monkeypatch.setattr(interpreters, "_is_installed", lambda package: package == "ai_edge_litert")
+    assert interpreters.oracle() == "" and not interpreters.available()["default"]
+
+
+@exact
+def test_run_keeping_gives_each_tensor() -> None:
+    model, x = relu6_alone(after_dense=True), np.arange(16, dtype=np.int8).reshape(2, 8)
+    kept = {name: interpreters.run_keeping(name, model, x, [3, 4, 5]) for name in ("builtin_ref", "tflm")}
+    assert {index: values.shape for index, values in kept["tflm"].items()} == dict.fromkeys((3, 4, 5), (2, 1, 4))
+    assert (kept["tflm"][3] == kept["builtin_ref"][3]).all()
+    assert (kept["tflm"][4] != kept["builtin_ref"][4]).any()
