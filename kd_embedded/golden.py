@@ -21,15 +21,15 @@ _REFERENCES = {
     "builtin_ref": "the BUILTIN_REF kernels of TensorFlow Lite, whose bytes are TensorFlow Lite Micro's",
     "tflm": "the TensorFlow Lite Micro interpreter itself",
 }
-_NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, which can differ from the device by a few units: no exact reference here"
+_NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, NO exact reference: the device can differ from them by a few units"
 
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """``x_q`` int8 [K, *input_shape[1:]], ``y_q`` int8 [K, *output_shape[1:]], ``labels`` int [K] (the true classes) or None.
+    """``x_q`` int8 [K, *input_shape[1:]], ``y_q`` int8 [K, *output_shape[1:]], ``labels`` int [K] or None.
 
-    ``source`` tells where the inputs come from ("test split", "seeded random inputs", a file's name), ``reference`` what
-    computed the outputs.
+    ``labels`` are the true classes, ``source`` tells where the inputs come from ("test split", "seeded random inputs",
+    a file's name), ``reference`` what computed the outputs.
     """
 
     x_q: NDArray[np.int8]
@@ -47,16 +47,19 @@ def quantize(x: NDArray[Any], quant: QuantParams) -> NDArray[np.int8]:
     steps = np.asarray(x, np.float32) / np.float32(quant.scale[0])
     steps = np.clip(steps, np.float32(-512), np.float32(512)).astype(np.float64)
     rounded = np.sign(steps) * np.floor(np.abs(steps) + 0.5)
-    return np.clip(rounded + quant.zero_point[0], -128, 127).astype(np.int8)
+    q: NDArray[np.int8] = np.clip(rounded + quant.zero_point[0], -128, 127).astype(np.int8)
+    return q
 
 
 def from_inputs(
     model: bytes, x_q: NDArray[np.int8], *, source: str, labels: NDArray[np.int64] | None = None
 ) -> Golden:
     """The golden vectors of ``x_q`` int8 [K, *input_shape[1:]]: the outputs are the reference interpreter's."""
-    name = interpreters.oracle()
-    outputs = interpreters.run(name or "builtin_ref", model, x_q)
-    return Golden(x_q, outputs.astype(np.int8), labels, source, _REFERENCES.get(name, _NO_ORACLE))
+    if interpreters.oracle():
+        oracle = interpreters.run_oracle(model, x_q)
+        return Golden(x_q, oracle.outputs.astype(np.int8), labels, source, _REFERENCES[oracle.name])
+    outputs = interpreters.run("builtin_ref", model, x_q)
+    return Golden(x_q, outputs.astype(np.int8), labels, source, _NO_ORACLE)
 
 
 def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0) -> Golden:
@@ -67,9 +70,9 @@ def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0) -> G
 
 
 def from_npz(path: Path, model: bytes, graph: Graph) -> Golden:
-    """Vectors from a file of the user's: ``x`` int8 as it is, or float quantized with the model's scale, and ``y`` (optional).
+    """Vectors of a user's file: ``x``, int8 as it is or float quantized with the model's scale; ``y``, optional.
 
-    ``x`` is [K, *input_shape[1:]] with at least 8 rows, of which the first 32 are used; ``y`` is int [K], the true class.
+    ``x`` is [K, *input_shape[1:]] with at least 8 rows, of which the first 32 are used; ``y`` is int [K], true classes.
     Raises DataError where an array is missing, has another shape, or holds NaN or a class the model does not have.
     """
     arrays = _load(path)
@@ -98,9 +101,10 @@ def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArra
         raise DataError("has no array x", where=str(path), todo="numpy.savez(FILE, x=inputs, y=classes)")
     x, shape = arrays["x"], graph.input.shape[1:]
     if x.dtype != np.int8 and not np.issubdtype(x.dtype, np.floating):
-        raise DataError(f"x is {x.dtype}", where=str(path), todo="give int8 as the model takes it, or float32 real values")
+        raise DataError(f"x is {x.dtype}", where=str(path), todo="give the model's int8, or float32 real values")
     if x.shape[1:] != shape:
-        raise DataError(f"x has the shape {list(x.shape)}", where=str(path), todo=f"the model takes [K, *{list(shape)}]")
+        wanted = ", ".join(map(str, shape))
+        raise DataError(f"x has the shape {list(x.shape)}", where=str(path), todo=f"the model takes [K, {wanted}]")
     if len(x) < FEWEST:
         raise DataError(f"x holds {len(x)} vectors", where=str(path), todo=f"at least {FEWEST} are needed")
     if not np.isfinite(x.astype(np.float32)).all():

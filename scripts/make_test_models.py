@@ -25,9 +25,9 @@ def network(relu6: bool = False) -> keras.Model:
     """Convolution, depthwise convolution, pooling, dense, softmax."""
     layers = keras.layers
     x = image = keras.Input(SHAPE, batch_size=1)
-    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
-    if relu6:
-        x = layers.ReLU(6.0)(layers.MaxPooling2D(2)(x))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation=None if relu6 else "relu")(x)
+    if relu6:  # no activation can be fused into a LEAKY_RELU
+        x = layers.ReLU(6.0)(layers.LeakyReLU(0.1)(x))
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
     x = layers.AveragePooling2D(2)(x)
     x = layers.Dense(3)(layers.Flatten()(x))

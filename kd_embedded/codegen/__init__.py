@@ -1,9 +1,9 @@
-"""A full-int8 ``.tflite`` and a board to a PlatformIO project. Python decides and formats, the templates hold structure."""
+"""A full-int8 ``.tflite`` and a board to a PlatformIO project. Python decides and formats, templates hold structure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from kd_embedded.codegen import folder, literals, names, tflm
 from kd_embedded.codegen.arena import Arena, size_arena
 from kd_embedded.codegen.render import banner, render
 from kd_embedded.errors import ConfigError, DataError, KdError, ModelError
-from kd_embedded.fit import Fit, fit
+from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import parse_model
@@ -29,7 +29,7 @@ _TOOL = f"kd-embedded {__version__}"
 
 @dataclass(frozen=True)
 class Project:
-    """A generated project: its files by path, and what it takes of the board in bytes (model, arena, vectors, allowance).
+    """A generated project: its files by path, and what it takes of the board in bytes (allowances included).
 
     ``arena_probed`` is False where no TFLM interpreter was at hand and the arena is an estimate.
     """
@@ -71,8 +71,8 @@ def generate(
     """Generates the project of ``model`` for ``board`` in ``out``, which is absent, empty or an earlier generation.
 
     ``labels`` has one name for each output, or none at all; ``provenance`` tells where the model comes from, shown by
-    ``info`` and the README. Raises a KdError before anything is written where the model cannot run rightly on the board or
-    does not fit it. The same arguments give the same bytes.
+    ``info`` and the README. Raises a KdError before anything is written where the model cannot run rightly on the board
+    or does not fit it. The same arguments give the same bytes.
     """
     data = read_bytes(model)
     arena = size_arena(data, checked_graph(data, model.name))
@@ -80,6 +80,51 @@ def generate(
         data, board, out, where=model.name, name=name, labels=labels, golden=golden, provenance=provenance, arena=arena,
         engine=engine,
     ).write()  # fmt: skip
+
+
+def plan_file(
+    model: Path,
+    outs: Sequence[tuple[Board, Path]],
+    *,
+    name: str,
+    labels: Path | None = None,
+    golden: Path | None = None,
+    engine: str = "tflm",
+) -> tuple[Plan, ...]:
+    """Plans for a model of the user's own, one for each board, all decided before any is written.
+
+    ``labels`` is a text file with one name a line, ``golden`` an ``.npz`` (``golden.from_npz``); without it the golden
+    vectors are seeded random inputs. Raises KdErrors as ``generate`` does.
+    """
+    from kd_embedded import golden as vectors
+
+    data = read_bytes(model)
+    graph = checked_graph(data, model.name)
+    names.identifier(name)
+    classes = read_labels(labels) if labels else ()
+    _check_labels(classes, graph, str(labels))
+    for board, out in outs:
+        folder.check_ours(out)
+        tflm.check(graph, board, model.name)
+    tests = vectors.from_npz(golden, data, graph) if golden else vectors.from_random(data, graph)
+    arena = size_arena(data, graph)
+    return tuple(
+        plan(
+            data, board, out, where=model.name, name=name, labels=classes, golden=tests, provenance={}, arena=arena,
+            engine=engine,
+        )
+        for board, out in outs
+    )  # fmt: skip
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One label for each line of a UTF-8 text file; DataError where it cannot be read."""
+    try:
+        return tuple(path.read_text(encoding="utf-8-sig").splitlines())
+    except FileNotFoundError:
+        raise DataError("no such file", where=str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read as UTF-8 text: {error}", where=str(path)) from None
 
 
 def read_bytes(model: Path) -> bytes:
@@ -122,9 +167,8 @@ def plan(
     _check_golden(golden, graph)
     folder.check_ours(out)
     fitted = _fit(board, graph, arena, golden, where)
-    arena = replace(arena, scratch=fitted.scratch_bytes)
     context = {
-        **ENGINES[engine].context(graph, board, arena, name),
+        **ENGINES[engine].context(graph, board, arena, fitted, name),
         **_board_context(board),
         **_model_context(data, graph, name, labels, provenance),
         **_golden_context(golden, labels),
@@ -138,7 +182,7 @@ def plan(
         tuple(sorted((*texts, *users, folder.MARKER))),
         fitted.flash_bytes,
         fitted.ram_bytes,
-        arena.total,
+        fitted.arena_bytes,
         arena.probed,
     )
     return Plan(out, project, about, texts, users)
@@ -147,7 +191,7 @@ def plan(
 def _check_labels(labels: Sequence[str], graph: Graph, where: str) -> None:
     outputs = _elements(graph.output)
     if labels and len(labels) != outputs:
-        raise DataError(f"{len(labels)} labels for {outputs} outputs", where=where, todo="give one label for each output")
+        raise DataError(f"{len(labels)} labels for {outputs} outputs", where=where, todo="give one for each output")
     for label in labels:
         if "\0" in label:
             raise DataError(f"the label {label!r} holds a NUL, which ends a C string", where=where, todo="rename it")
@@ -163,23 +207,11 @@ def _check_golden(golden: Golden, graph: Graph) -> None:
         )
 
 
-def _golden_bytes(golden: Golden) -> int:
-    return golden.x_q.nbytes + golden.y_q.nbytes
-
-
 def _fit(board: Board, graph: Graph, arena: Arena, golden: Golden, where: str) -> Fit:
     """What model, arena, golden vectors, runtime and framework take; KdError where the board has less."""
-    fitted = fit(board, graph, arena.total)
-    fitted = replace(fitted, flash_bytes=fitted.flash_bytes + _golden_bytes(golden))
+    fitted = fit(board, graph, arena.bytes, golden_vectors=len(golden))
     if not fitted.fits:
-        raise KdError(f"does not fit {board.name}: {fitted.reason}", where=where)
-    if fitted.flash_bytes > board.flash_bytes:
-        raise KdError(
-            f"does not fit {board.name}: {fitted.flash_bytes} bytes of flash with {_golden_bytes(golden)} of golden vectors, "
-            f"and it has {board.flash_bytes}",
-            where=where,
-            todo="give fewer golden vectors or a smaller model",
-        )
+        raise KdError(f"does not fit {board.name}: {fitted.reason}", where=where, todo="see kd-embedded boards")
     return fitted
 
 
@@ -209,7 +241,7 @@ def _board_context(board: Board) -> dict[str, object]:
 def _settings(board: Board) -> list[tuple[str, list[str]]]:
     """The options of the PlatformIO environment, those without a value left out."""
     pio = board.platformio
-    options = [
+    options: list[tuple[str, list[str]]] = [
         ("platform", [pio.platform]),
         ("board", [pio.board]),
         ("framework", [pio.framework]),
@@ -277,15 +309,16 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
 
 def _sizes(data: bytes, arena: Arena, golden: Golden, board: Board, fitted: Fit) -> list[dict[str, object]]:
     found = "found by trying the real interpreter" if arena.probed else "AN ESTIMATE: no interpreter was at hand to try"
-    allowance = "allowance of the board file for TensorFlow Lite Micro, the framework and this harness"
+    allowance = "allowance of the board file for framework, TensorFlow Lite Micro and harness"
+    parts = f"{arena.bytes} {found}, {fitted.scratch_bytes} scratch of the board's kernels, {ARENA_MARGIN_BYTES} margin"
     rows = [
         ("model (flash)", len(data), "the file"),
-        ("golden vectors (flash)", _golden_bytes(golden), "the arrays"),
-        ("runtime (flash)", board.allowance.flash_bytes, allowance),
-        (f"flash of {board.flash_bytes}", fitted.flash_bytes, "sum"),
-        ("arena (RAM)", arena.total, f"{arena.base} {found} + {arena.scratch} scratch + margin"),
-        ("runtime (RAM)", board.allowance.ram_bytes, allowance),
-        (f"RAM of {board.ram_bytes}", fitted.ram_bytes, "sum"),
+        ("golden vectors (flash)", golden.x_q.nbytes + golden.y_q.nbytes, "the arrays"),
+        ("the rest of the image (flash)", board.allowance.flash_bytes, allowance),
+        (f"flash, of {board.flash_bytes}", fitted.flash_bytes, "sum"),
+        ("arena (RAM)", fitted.arena_bytes, parts),
+        ("the rest of the image (RAM)", board.allowance.ram_bytes, allowance),
+        (f"RAM, of {board.ram_bytes}", fitted.ram_bytes, "sum"),
     ]
     return [{"what": what, "bytes": size, "how": how} for what, size, how in rows]
 

@@ -1,73 +1,65 @@
-"""How large a model's tensor arena must be on a board: probed where the interpreter is at hand, plus scratch, plus a margin."""
+"""How large a model's tensor arena must be: probed where the TFLM interpreter is at hand, estimated elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from kd_embedded import interpreters
-from kd_embedded.errors import ToolError
+from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit
+from kd_embedded.scratch import ALIGNMENT
 from kd_embedded.tflite.graph import Graph, Tensor
 
-_ALIGNMENT = 16
-# What the interpreter keeps for good, on the 64-bit host: found by probing the eight public models (see the tests).
+# What the interpreter keeps for good, on a 64-bit host: chosen so that the eight public models need less than that.
 _FIXED_BYTES = 1024
 _TENSOR_BYTES = 32
 _OP_BYTES = 256
 _CHANNEL_BYTES = 8  # multiplier and shift
 
+_FOUND = (
+    "the smallest with which the TensorFlow Lite Micro interpreter allocates and runs this model,",
+    "found by trying on a 64-bit host (pointers on the board are half as long)",
+)
+_ESTIMATED = (
+    "AN ESTIMATE: no TensorFlow Lite Micro interpreter was at hand to find the smallest by trying;",
+    "generate on Linux x86-64, where there is one",
+)
+
 
 @dataclass(frozen=True)
 class Arena:
-    """``base`` is what the reference kernels need on this host, ``scratch`` what the board's kernels want beyond that.
+    """``bytes`` is what the reference kernels need on this host; ``probed`` is False where that is an estimate."""
 
-    ``probed`` is False where ``base`` is an estimate. All in bytes.
-    """
-
-    base: int
+    bytes: int
     probed: bool
-    scratch: int = 0
 
-    @property
-    def margin(self) -> int:
-        """Room for another version of the library: a sixteenth, at least 256 bytes."""
-        return _align(max(256, self.base // 16))
 
-    @property
-    def total(self) -> int:
-        return _align(self.base) + _align(self.scratch) + self.margin
-
-    def parts(self) -> tuple[str, ...]:
-        """What the total is made of, line by line, as the source tells it."""
-        if self.probed:
-            found = ("the smallest with which the TensorFlow Lite Micro interpreter allocates and runs this model,",
-                     "found by trying on a 64-bit host (pointers on the board are half as long)")  # fmt: skip
-        else:
-            found = ("AN ESTIMATE: no TensorFlow Lite Micro interpreter was at hand to find the smallest by trying;",
-                     "generate on Linux x86-64, where there is one")  # fmt: skip
-        return (
-            f"{_align(self.base)} {found[0]}",
-            f"    {found[1]}",
-            f"+ {_align(self.scratch)} scratch that the board's kernels ask for and the host's do not",
-            f"+ {self.margin} margin for another version of the library (a sixteenth, at least 256)",
-        )
+def parts(arena: Arena, fitted: Fit) -> tuple[str, ...]:
+    """What ``fitted.arena_bytes`` is made of, line by line, as the source tells it."""
+    found = _FOUND if arena.probed else _ESTIMATED
+    return (
+        f"{arena.bytes} {found[0]}",
+        f"    {found[1]}",
+        f"+ {fitted.scratch_bytes} scratch that the board's kernels ask for and the host's do not",
+        f"+ {ARENA_MARGIN_BYTES} margin for another version of the library and its memory plan",
+        f"rounded up to {ALIGNMENT}",
+    )
 
 
 def size_arena(model: bytes, graph: Graph) -> Arena:
     """The arena without the board's scratch: probed with the real interpreter, or estimated where it has no wheel."""
-    try:
-        return Arena(interpreters.probe_arena(model), probed=True)
-    except ToolError:
+    if interpreters.available()["tflm"]:
         return Arena(estimate(graph), probed=False)
+    return Arena(interpreters.probe_arena(model), probed=True)
 
 
 def estimate(graph: Graph) -> int:
-    """An upper estimate in bytes of what ``probe_arena`` finds: the planned activations plus what the interpreter keeps.
+    """An upper estimate, in bytes, of what ``probe_arena`` finds: planned activations plus what the interpreter keeps.
 
     The plan is the greedy one of tensorflow/lite/micro/memory_planner/greedy_memory_planner.h: largest first, each at
     the lowest offset that is free during its lifetime.
     """
     activations = _lifetimes(graph)
-    channels = sum(len(t.quant.scale) for t in graph.tensors if t.data is not None and t.quant)
+    channels = sum(len(t.quant.scale) for t in graph.tensors if t.dtype == "int8" and t.data is not None and t.quant)
     kept = _FIXED_BYTES + _TENSOR_BYTES * len(graph.tensors) + _OP_BYTES * len(graph.ops) + _CHANNEL_BYTES * channels
     return _align(_plan(activations) + kept)
 
@@ -102,4 +94,4 @@ def _plan(buffers: list[tuple[int, int, int]]) -> int:
 
 
 def _align(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -43,7 +43,7 @@ def write_project(
 ) -> None:
     """Writes a project's texts by their paths below ``out``.
 
-    ``generated`` files are replaced where they differ, ``users`` files are written only where they are absent, and files
+    ``generated`` files are replaced where they differ, ``users`` files are written only where they are absent, files
     that an earlier generation wrote and this one does not are removed unless they were changed since. ``about`` goes
     into the marker. Everything is written beside ``out`` first, so a full disk leaves ``out`` as it was (KdError).
     """
@@ -96,7 +96,7 @@ def _generated(project: Path) -> dict[str, str] | None:
 
 
 def _inside(name: str) -> bool:
-    """Whether the path stays below the project, so that a marker someone wrote cannot make us remove a file elsewhere."""
+    """Whether the path stays below the project: a marker someone wrote must not make us remove a file elsewhere."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
 
@@ -113,5 +113,5 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _cannot_write(out: Path, error: OSError) -> KdError:
-    reason = error.strerror or str(error)
-    return KdError(f"cannot write: {reason}", where=str(out), todo="free some space or choose another folder with --out")
+    todo = "free some space or choose another folder with --out"
+    return KdError(f"cannot write: {error.strerror or error}", where=str(out), todo=todo)

@@ -1,4 +1,4 @@
-"""Values to C++ source text: strings, comments, floats, arrays. Whatever goes in, the source stays valid and reads back equal."""
+"""Values to C++ source text: strings, comments, floats, arrays. All of it valid C++ that reads back equal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROW = 112  # characters of an array's row, before the template's indent
 
 
 def string(text: str) -> str:
-    """A C string literal of ``text`` in UTF-8. Octal escapes are three digits long, so none runs into what follows it."""
+    """A C string literal of ``text`` in UTF-8. Octal escapes have three digits, so none runs into what follows it."""
     return '"' + "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}" for byte in text.encode("utf-8")) + '"'
 
 

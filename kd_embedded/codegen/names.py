@@ -7,9 +7,8 @@ import unicodedata
 
 from kd_embedded.errors import ConfigError
 
-# C11, C++20, and the alternative tokens of C++: a project named so is almost surely a slip, and no good name anywhere.
-KEYWORDS = frozenset(
-    """
+# C11, C++20, and the alternative tokens of C++. "float" names no project by intent, and is no name in any source.
+_KEYWORDS = """
     alignas alignof and and_eq asm atomic_cancel atomic_commit atomic_noexcept auto bitand bitor bool break case catch
     char char8_t char16_t char32_t class co_await co_return co_yield compl concept const const_cast consteval constexpr
     constinit continue decltype default delete do double dynamic_cast else enum explicit export extern false float for
@@ -17,8 +16,8 @@ KEYWORDS = frozenset(
     public reflexpr register reinterpret_cast requires restrict return short signed sizeof static static_assert
     static_cast struct switch synchronized template this thread_local throw true try typedef typeid typename union
     unsigned using virtual void volatile wchar_t while xor xor_eq
-    """.split()
-)
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
 _LONGEST = 40
 
 
@@ -44,5 +43,5 @@ def identifier(name: str) -> str:
 
 
 def model_symbol(name: str) -> str:
-    """The name of the model's array. Its suffix keeps it apart from macros and functions that are named like the model."""
+    """The name of the model's array. The suffix keeps it apart from macros and functions named like the model."""
     return f"{name}_model_data"

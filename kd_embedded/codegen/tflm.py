@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kd_embedded.boards import Board, TflmLibrary
 from kd_embedded.codegen import literals
-from kd_embedded.codegen.arena import Arena
+from kd_embedded.codegen.arena import Arena, parts
 from kd_embedded.codegen.names import model_symbol
 from kd_embedded.errors import ModelError
+from kd_embedded.fit import Fit
 from kd_embedded.tflite.check import per_channel_dense, tflm_departures
 from kd_embedded.tflite.graph import Graph
 
@@ -14,7 +15,7 @@ TEMPLATES = "tflm"
 
 
 def check(graph: Graph, board: Board, where: str) -> None:
-    """Raises a ModelError where the board's library would refuse the model or silently compute something else."""
+    """Raises a ModelError where TFLM, or the board's version of it, would silently compute something else."""
     departures = tflm_departures(graph)
     if departures:
         first = departures[0]
@@ -24,19 +25,15 @@ def check(graph: Graph, board: Board, where: str) -> None:
     if dense and not library.per_channel_dense:
         ops = ", ".join(str(index) for index in dense)
         raise ModelError(
-            f"FULLY_CONNECTED ops {ops} have one weight scale per output channel, which {library.title} on {board.name} "
-            "silently computes with one scale for all",
+            f"FULLY_CONNECTED ops {ops} have one weight scale per output channel, which {library.title} on "
+            f"{board.name} silently computes with one scale for all",
             where=where,
             todo="convert with converter._experimental_disable_per_channel_quantization_for_dense_layers = True, or "
             "choose a board whose library has it (kd-embedded boards tells)",
         )
-    for op in graph.ops:
-        if op.name not in library.resolver_methods:
-            todo = "replace that layer, or choose another board"
-            raise ModelError(f"op {op.index} ({op.name}) is not in {library.title} on {board.name}", where=where, todo=todo)
 
 
-def context(graph: Graph, board: Board, arena: Arena, name: str) -> dict[str, object]:
+def context(graph: Graph, board: Board, arena: Arena, fitted: Fit, name: str) -> dict[str, object]:
     """What ``engine_tflm.cpp.j2`` is rendered with."""
     library = board.library
     kinds = [_kind(graph, library, kind) for kind in sorted({op.name for op in graph.ops})]
@@ -45,8 +42,8 @@ def context(graph: Graph, board: Board, arena: Arena, name: str) -> dict[str, ob
         "library_comment": literals.comment(library.title),
         "library_include": library.include,
         "engine_text": literals.string(f"TensorFlow Lite Micro ({library.title}, kernels: {library.kernels})"),
-        "arena_bytes": arena.total,
-        "arena_parts": [literals.comment(part) for part in arena.parts()],
+        "arena_bytes": fitted.arena_bytes,
+        "arena_parts": [literals.comment(part) for part in parts(arena, fitted)],
         "op_kinds": kinds,
         "has_int8_registrations": any(kind["registration"] for kind in kinds),
     }
