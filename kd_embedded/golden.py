@@ -51,9 +51,7 @@ def quantize(x: NDArray[Any], quant: QuantParams) -> NDArray[np.int8]:
     return q
 
 
-def from_inputs(
-    model: bytes, x_q: NDArray[np.int8], *, source: str, labels: NDArray[np.int64] | None = None
-) -> Golden:
+def from_inputs(model: bytes, x_q: NDArray[np.int8], *, source: str, labels: NDArray[np.int64] | None = None) -> Golden:
     """The golden vectors of ``x_q`` int8 [K, *input_shape[1:]]: the outputs are the reference interpreter's."""
     if interpreters.oracle():
         oracle = interpreters.run_oracle(model, x_q)
@@ -75,13 +73,21 @@ def from_npz(path: Path, model: bytes, graph: Graph) -> Golden:
     ``x`` is [K, *input_shape[1:]] with at least 8 rows, of which the first 32 are used; ``y`` is int [K], true classes.
     Raises DataError where an array is missing, has another shape, or holds NaN or a class the model does not have.
     """
+    x_q, y = load_samples(path, graph, fewest=FEWEST)
+    source = path.name if len(x_q) <= MOST else f"the first {MOST} of {len(x_q)} in {path.name}"
+    return from_inputs(model, x_q[:MOST], source=source, labels=None if y is None else y[:MOST])
+
+
+def load_samples(path: Path, graph: Graph, *, fewest: int = 1) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:
+    """All of a user's file: inputs int8 [K, *input_shape[1:]], quantized where it holds floats, and classes int [K].
+
+    Raises DataError as ``from_npz`` does, and where there are fewer than ``fewest`` rows.
+    """
     arrays = _load(path)
-    x, y = _inputs(path, arrays, graph), _labels(path, arrays, graph)
+    x, y = _inputs(path, arrays, graph, fewest), _labels(path, arrays, graph)
     if graph.input.quant is None:
         raise ModelError("the input has no quantization parameters", where=graph.name, todo="convert to full int8")
-    x_q = x if x.dtype == np.int8 else quantize(x, graph.input.quant)
-    source = path.name if len(x) <= MOST else f"the first {MOST} of {len(x)} in {path.name}"
-    return from_inputs(model, x_q[:MOST], source=source, labels=None if y is None else y[:MOST])
+    return x if x.dtype == np.int8 else quantize(x, graph.input.quant), y
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
@@ -96,7 +102,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"cannot be read as .npz: {error}", where=str(path), todo="write it with numpy.savez") from None
 
 
-def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArray[Any]:
+def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph, fewest: int) -> NDArray[Any]:
     if "x" not in arrays:
         raise DataError("has no array x", where=str(path), todo="numpy.savez(FILE, x=inputs, y=classes)")
     x, shape = arrays["x"], graph.input.shape[1:]
@@ -105,8 +111,8 @@ def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArra
     if x.shape[1:] != shape:
         wanted = ", ".join(map(str, shape))
         raise DataError(f"x has the shape {list(x.shape)}", where=str(path), todo=f"the model takes [K, {wanted}]")
-    if len(x) < FEWEST:
-        raise DataError(f"x holds {len(x)} vectors", where=str(path), todo=f"at least {FEWEST} are needed")
+    if len(x) < fewest:
+        raise DataError(f"x holds {len(x)} vectors", where=str(path), todo=f"at least {fewest} are needed")
     if not np.isfinite(x.astype(np.float32)).all():
         raise DataError("x holds NaN or infinity", where=str(path), todo="leave such inputs out")
     return x

@@ -150,7 +150,7 @@ def test_the_arena_is_enough_and_one_step_less_is_not(public_model, name: str) -
 @tflm
 def test_tflm_says_why_it_cannot() -> None:
     model = build([T([1, 4]), T([1, 4])], [O("EXP", [0], [1])])
-    with pytest.raises(interpreters.ModelRefusedError, match=r"interpreter tflm: cannot run the model: .*EXP") as caught:
+    with pytest.raises(interpreters.ModelRefusedError, match=r"interpreter tflm: cannot run .*EXP") as caught:
         interpreters.run("tflm", model, np.zeros((1, 4), np.int8))
     with pytest.raises(interpreters.ModelRefusedError):
         interpreters.probe_arena(model)

@@ -1,0 +1,104 @@
+"""Interpreters side by side, byte for byte; and the first op in which two of them part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import interpreters
+from kd_embedded.errors import ModelError
+from kd_embedded.tflite.graph import Graph
+
+Array = NDArray[Any]
+_FEW = 8  # inputs that show where two interpreters part; those that differ at the output are taken first
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two arrays of int8, compared. ``max_difference`` is in quantization steps."""
+
+    bytes_compared: int
+    bytes_different: int
+    max_difference: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What each interpreter gave: ``outputs`` int8 [N, ...] by name, and ``refused``, why there are none."""
+
+    outputs: Mapping[str, Array]
+    refused: Mapping[str, str]
+
+    def difference(self, one: str, other: str) -> Difference | None:
+        """Interpreter ``one`` against ``other``, or None where either gave nothing."""
+        if one not in self.outputs or other not in self.outputs:
+            return None
+        return difference(self.outputs[one], self.outputs[other])
+
+
+@dataclass(frozen=True)
+class FirstDifference:
+    """The first op, in order of execution, whose inputs are equal in two interpreters and whose output is not."""
+
+    op_index: int
+    op_name: str
+    tensor: str
+    bytes_different: int
+    max_difference: int
+
+
+def difference(one: Array, other: Array) -> Difference:
+    """``one`` against ``other``, both int8 [N, ...]. Raises ModelError where they hold no bytes or differ in shape."""
+    if one.shape != other.shape or one.dtype != other.dtype or not one.size:
+        raise ModelError(
+            f"outputs {one.dtype} {list(one.shape)} and {other.dtype} {list(other.shape)} cannot be compared",
+            where="comparison of interpreters",
+            todo="give at least one input",
+        )
+    steps = np.abs(one.astype(np.int64) - other.astype(np.int64))
+    return Difference(one.nbytes, int(np.count_nonzero(steps)), int(steps.max()))
+
+
+def compare(model: bytes, inputs: Array, names: Sequence[str] = interpreters.NAMES) -> Comparison:
+    """Runs ``inputs``, int8 [N, ...], through each interpreter of ``names`` that is available.
+
+    An interpreter that is absent, or refuses the model, is told in ``refused``.
+    """
+    outputs: dict[str, Array] = {}
+    refused = {name: reason for name, reason in interpreters.available().items() if reason and name in names}
+    for name in names:
+        if name not in refused:
+            try:
+                outputs[name] = interpreters.run(name, model, inputs)
+            except interpreters.ModelRefusedError as error:
+                refused[name] = error.what
+    return Comparison(outputs, refused)
+
+
+def first_difference(
+    model: bytes, graph: Graph, inputs: Array, one: str = "builtin_ref", other: str = "tflm"
+) -> FirstDifference | None:
+    """Where two interpreters that keep all tensors part, or None where every op gives the same bytes.
+
+    ``inputs`` is int8 [N, ...]; the first few are run. Raises ModelRefusedError where an interpreter cannot run them.
+    """
+    tensors = [index for op in graph.ops for index in op.outputs]
+    kept = [interpreters.run_keeping(name, model, inputs[:_FEW], tensors) for name in (one, other)]
+    for op in graph.ops:
+        for index in op.outputs:
+            values = [np.ascontiguousarray(each[index]) for each in kept]
+            if values[0].size and values[0].tobytes() != values[1].tobytes():
+                found = difference(values[0], values[1].reshape(values[0].shape))
+                tensor = graph.tensors[index].name
+                return FirstDifference(op.index, op.name, tensor, found.bytes_different, found.max_difference)
+    return None
+
+
+def differing_first(inputs: Array, one: Array, other: Array) -> Array:
+    """``inputs`` [N, ...], those first whose outputs ``one`` and ``other`` [N, ...] differ: for first_difference."""
+    apart = (one.reshape(len(one), -1) != other.reshape(len(other), -1)).any(axis=1)
+    return inputs[np.argsort(~apart, kind="stable")]

@@ -1,0 +1,245 @@
+"""Accuracy on the host, and the proof that the board computes the same bytes: everything in validation.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import interpreters, metrics
+from kd_embedded.compare import Comparison, compare, differing_first, first_difference
+from kd_embedded.config import BudgetSpec
+from kd_embedded.errors import DataError, ModelError, ToolError
+from kd_embedded.golden import quantize
+from kd_embedded.tflite.check import check_full_int8
+from kd_embedded.tflite.graph import Graph
+from kd_embedded.tflite.read import parse_model
+
+Array = NDArray[Any]
+_KIB = 1024
+
+
+def validate(
+    model: Path,
+    x: Array,
+    y: Array | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    teacher_logits: Array | None = None,
+    student_logits: Array | None = None,
+    budgets: BudgetSpec | None = None,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> dict[str, Any]:
+    """Runs the int8 ``model`` in every interpreter there is; gives the document of validation.json, null where unknown.
+
+    ``x`` is float32 [N, ...] in the model's real units, or int8 [N, ...] as it is; ``y`` int [N]. The logits are
+    [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets.
+    A missed budget and a difference between BUILTIN_REF and TFLM are in the document, and told by ``failures``.
+    Raises ModelError where the model is not full int8 or TFLM refuses it, DataError where the samples do not suit it,
+    ToolError where no interpreter is installed.
+    """
+    data = model.read_bytes()
+    graph = parse_model(data, str(model))
+    check_full_int8(graph, str(model))
+    x_q = _inputs(graph, x)
+    labels = _labels(graph, y, len(x_q))
+    comparison = compare(data, x_q)
+    oracle = _oracle(comparison, str(model))
+    classes = {
+        "teacher": _classes(teacher_logits, len(x_q)),
+        "student_float": _classes(student_logits, len(x_q)),
+        "student_int8": metrics.predicted_classes(comparison.outputs[oracle or "builtin_ref"]),
+    }
+    accuracy = {name: _accuracy(predicted, labels) for name, predicted in classes.items()}
+    drop = {
+        "teacher_to_float": _minus(accuracy["teacher"], accuracy["student_float"]),
+        "float_to_int8": _minus(accuracy["student_float"], accuracy["student_int8"]),
+        "teacher_to_int8": _minus(accuracy["teacher"], accuracy["student_int8"]),
+    }
+    return {
+        "samples": len(x_q),
+        "accuracy": accuracy,
+        **_per_class(graph, classes["student_int8"], labels, class_names, accuracy["student_int8"]),
+        "agreement": _agreements(classes),
+        "drop": drop,
+        "interpreters": {name: _interpreter(comparison, name, labels) for name in interpreters.NAMES},
+        "oracle": oracle or None,
+        "missing_proof": _missing_proof(comparison),
+        "first_difference": _first_difference(data, graph, x_q, comparison),
+        "budgets": _budgets(budgets or BudgetSpec(), accuracy["student_int8"], drop["teacher_to_int8"], sizes or {}),
+    }
+
+
+def failures(document: Mapping[str, Any]) -> list[str]:
+    """One line for each way in which a validation document falls short; none where all is proven and within budget."""
+    lines = []
+    parted = document["interpreters"]["tflm"]
+    if document["oracle"] == "builtin_ref" and parted["bytes_different"]:
+        found = document["first_difference"]
+        op = f"op {found['op_index']} ({found['op_name']}, tensor {found['tensor']})" if found else "no single op"
+        lines.append(
+            f"BUILTIN_REF and TFLM differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
+            f"{parted['max_difference']}; {op} is the first to differ: replace that layer, or the board will compute "
+            "something else than was measured here"
+        )
+    return lines + [_miss(budget) for budget in document["budgets"] if not budget["met"]]
+
+
+def _inputs(graph: Graph, x: Array) -> NDArray[np.int8]:
+    if x.shape[1:] != graph.input.shape[1:] or not len(x):
+        raise DataError(
+            f"samples of shape {list(x.shape)} do not suit the model's input {list(graph.input.shape)}",
+            where="validation",
+            todo=f"give one or more samples of shape {list(graph.input.shape[1:])}",
+        )
+    if x.dtype == np.int8:
+        return x
+    if not np.isfinite(x).all():
+        raise DataError("samples contain NaN or infinity", where="validation", todo="leave such samples out")
+    assert graph.input.quant is not None  # check_full_int8
+    return quantize(x, graph.input.quant)
+
+
+def _labels(graph: Graph, y: Array | None, samples: int) -> Array | None:
+    if y is None:
+        return None
+    classes = graph.output.bytes
+    if y.shape != (samples,) or y.min() < 0 or y.max() >= classes:
+        raise DataError(
+            f"labels {list(y.shape)} from {y.min()} to {y.max()} do not suit {samples} samples of {classes} classes",
+            where="validation",
+            todo="give one class number for each sample",
+        )
+    return y
+
+
+def _oracle(comparison: Comparison, where: str) -> str:
+    """The interpreter whose outputs are the device's, or "" where none is here. A model TFLM refuses ends here."""
+    refused = comparison.refused.get("tflm")
+    if refused and not interpreters.available()["tflm"]:
+        raise interpreters.ModelRefusedError(f"TFLM {refused}", where=where, todo="replace the layer it names")
+    if not comparison.outputs:
+        raise ToolError(f"no interpreter is installed: {refused}", where=where, todo="pip install kd-embedded anew")
+    if interpreters.oracle() == "builtin_ref" and "builtin_ref" in comparison.outputs:
+        return "builtin_ref"
+    if "tflm" in comparison.outputs:
+        return "tflm"
+    if "builtin_ref" not in comparison.outputs:
+        raise ModelError(f"no interpreter runs it: {comparison.refused['builtin_ref']}", where=where)
+    return ""
+
+
+def _classes(logits: Array | None, samples: int) -> Array | None:
+    if logits is None:
+        return None
+    if len(logits) != samples:
+        raise DataError(f"{len(logits)} rows of logits for {samples} samples", where="validation")
+    return metrics.predicted_classes(logits)
+
+
+def _accuracy(predicted: Array | None, labels: Array | None) -> float | None:
+    return None if predicted is None or labels is None else metrics.accuracy(predicted, labels)
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _per_class(
+    graph: Graph, predicted: Array | None, labels: Array | None, names: Sequence[str], accuracy: float | None
+) -> dict[str, Any]:
+    if predicted is None or labels is None or accuracy is None:
+        return {"interval95": None, "per_class": None, "confusion": None, "top_confusions": None}
+    names = names or [str(i) for i in range(graph.output.bytes)]
+    if len(names) != graph.output.bytes:
+        raise DataError(f"{len(names)} class names for {graph.output.bytes} classes", where="validation")
+    matrix = metrics.confusion(predicted, labels, len(names))
+    return {
+        "interval95": list(metrics.wilson_interval95(accuracy, len(labels))),
+        "per_class": metrics.per_class(matrix, names),
+        "confusion": matrix.tolist(),
+        "top_confusions": metrics.top_confusions(matrix, names),
+    }
+
+
+def _agreements(classes: Mapping[str, Array | None]) -> dict[str, float | None]:
+    def share(one: str, other: str) -> float | None:
+        first, second = classes[one], classes[other]
+        return None if first is None or second is None else metrics.agreement(first, second)
+
+    return {
+        "teacher_float": share("teacher", "student_float"),
+        "teacher_int8": share("teacher", "student_int8"),
+        "float_int8": share("student_float", "student_int8"),
+    }
+
+
+def _interpreter(comparison: Comparison, name: str, labels: Array | None) -> dict[str, Any]:
+    """One interpreter's figures: TFLM against BUILTIN_REF, each other against TFLM or, without it, BUILTIN_REF."""
+    rivals = [rival for rival in ("tflm", "builtin_ref") if rival != name and rival in comparison.outputs]
+    against = rivals[0] if rivals and name in comparison.outputs else None
+    found = comparison.difference(name, against) if against else None
+    predicted = metrics.predicted_classes(comparison.outputs[name]) if name in comparison.outputs else None
+    return {
+        "accuracy": _accuracy(predicted, labels),
+        "against": against,
+        "bytes_compared": found.bytes_compared if found else None,
+        "bytes_different": found.bytes_different if found else None,
+        "max_difference": found.max_difference if found else None,
+        "refused": comparison.refused.get(name),
+    }
+
+
+def _missing_proof(comparison: Comparison) -> list[str]:
+    lines = []
+    if reason := comparison.refused.get("tflm"):
+        lines.append(f"TFLM did not run here ({reason}): that the board computes these bytes is not shown.")
+    if interpreters.oracle() != "builtin_ref":
+        lines.append("tflite-runtime is not installed here: nothing independent confirms what TFLM computes.")
+    elif reason := comparison.refused.get("builtin_ref"):
+        lines.append(f"BUILTIN_REF did not run ({reason}): nothing independent confirms what TFLM computes.")
+    return lines
+
+
+def _first_difference(data: bytes, graph: Graph, x_q: Array, comparison: Comparison) -> dict[str, Any] | None:
+    found = comparison.difference("builtin_ref", "tflm")
+    if interpreters.oracle() != "builtin_ref" or found is None or not found.bytes_different:
+        return None
+    telling = differing_first(x_q, comparison.outputs["builtin_ref"], comparison.outputs["tflm"])
+    first = first_difference(data, graph, telling)
+    return asdict(first) if first else None
+
+
+def _budgets(
+    budgets: BudgetSpec, accuracy: float | None, drop: float | None, sizes: Mapping[str, tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Each budget that is set. One that cannot be measured (no labels, no teacher) is not met."""
+    entries = []
+    if budgets.min_accuracy > 0:
+        met = accuracy is not None and accuracy >= budgets.min_accuracy
+        entries.append(_budget("min_accuracy", None, budgets.min_accuracy, accuracy, met))
+    if budgets.max_accuracy_drop < 1:
+        # Differences of two shares: a drop of 3 in 100 must meet a limit of 0.03.
+        met = drop is not None and drop <= budgets.max_accuracy_drop + 1e-9
+        entries.append(_budget("max_accuracy_drop", None, budgets.max_accuracy_drop, drop, met))
+    limits = (("max_flash_kib", budgets.max_flash_kib, 0), ("max_ram_kib", budgets.max_ram_kib, 1))
+    for name, limit, which in limits:
+        for board, measured in sizes.items():
+            if limit > 0:
+                kib = measured[which] / _KIB
+                entries.append(_budget(name, board, limit, kib, kib <= limit))
+    return entries
+
+
+def _budget(name: str, board: str | None, limit: float, measured: float | None, met: bool) -> dict[str, Any]:
+    return {"name": name, "board": board, "limit": limit, "measured": measured, "met": met}
+
+
+def _miss(budget: Mapping[str, Any]) -> str:
+    place = f" on {budget['board']}" if budget["board"] else ""
+    measured = "could not be measured" if budget["measured"] is None else f"{budget['measured']:.4g}"
+    return f"budget {budget['name']}{place} is missed: {measured}, and the limit is {budget['limit']:.4g}"
