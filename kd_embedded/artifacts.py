@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
     finally:
@@ -96,4 +96,6 @@ def write_json(path: Path, value: Any) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> KdError:
     reason = error.strerror or str(error)
-    return KdError(f"cannot write: {reason}", where=str(path), todo="free some space or choose another folder with --out")
+    return KdError(
+        f"cannot write: {reason}", where=str(path), todo="free some space or choose another folder with --out"
+    )

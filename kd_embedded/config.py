@@ -88,7 +88,9 @@ class FitSpec(_Section):
         "none", description='"balanced" weighs each class by the inverse of its frequency.'
     )
     patience: int = Field(
-        0, ge=0, description="Stop after this many epochs without a better validation; 0: never. The best epoch is kept."
+        0,
+        ge=0,
+        description="Stop after this many epochs without a better validation; 0: never. The best epoch is kept.",
     )
     augment_flip: bool = Field(False, description="Mirror images left to right at random.")
     augment_shift: int = Field(0, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
@@ -201,8 +203,9 @@ class RunSpec(_Section):
 
 
 def config_sha256(spec: RunSpec) -> str:
-    """Hex SHA-256 of the settings themselves: comments and defaults spelled out do not change it."""
-    return sha256_bytes(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+    """Hex SHA-256 of the settings: comments, defaults spelled out and the place of the run folder do not change it."""
+    settings = spec.model_dump(mode="json", exclude={"project": {"out"}})
+    return sha256_bytes(json.dumps(settings, sort_keys=True).encode())
 
 
 def load_config(path: Path) -> RunSpec:
@@ -283,7 +286,10 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
     from kd_embedded import students, teachers
 
-    lines = [f"# {title}", "# Every key is here with its default or the example's value; delete what you do not change."]
+    lines = [
+        f"# {title}",
+        "# Every key is here with its default or the example's value; delete what you do not change.",
+    ]
     for table, section in SECTIONS.items():
         about = (section.__doc__ or "").removeprefix(f"[{table}]: ")
         header = f"[[{table}]]" if table == "teacher" else f"[{table}]"

@@ -19,12 +19,18 @@ _BATCH = 256
 
 
 def loss(
-    labels: Any, student_logits: Any, teacher_logits: Any, *, alpha: float, temperature: float, label_smoothing: float = 0.0
+    labels: Any,
+    student_logits: Any,
+    teacher_logits: Any,
+    *,
+    alpha: float,
+    temperature: float,
+    label_smoothing: float = 0.0,
 ) -> Any:
     """The distillation loss of each sample, float32 [N].
 
-    ``labels`` int [N]; ``student_logits`` float32 [N, C]; ``teacher_logits`` float32 [N, M, C] of M teachers, whose soft
-    targets ``softmax(logits / T)`` are averaged. With ``alpha`` 0 the teacher is not read and may be None.
+    ``labels`` int [N]; ``student_logits`` float32 [N, C]; ``teacher_logits`` float32 [N, M, C] of M teachers, whose
+    soft targets ``softmax(logits / T)`` are averaged. With ``alpha`` 0 the teacher is not read and may be None.
     """
     import tensorflow as tf
 
@@ -71,7 +77,9 @@ def forward(models: Sequence[Any]) -> Callable[[NDArray[np.float32]], Any]:
     return lambda inputs: run(tf.convert_to_tensor(inputs))
 
 
-def predict(models: Sequence[Any], inputs: Callable[[NDArray[np.int64]], NDArray[np.float32]], count: int) -> NDArray[Any]:
+def predict(
+    models: Sequence[Any], inputs: Callable[[NDArray[np.int64]], NDArray[np.float32]], count: int
+) -> NDArray[Any]:
     """Logits float32 [count, M, C] of ``models`` on ``inputs(indices)``, batch by batch."""
     run = forward(models)
     batches = np.array_split(np.arange(count), max(1, -(-count // _BATCH)))
@@ -83,7 +91,8 @@ def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32
     try:
         with np.load(path) as stored:
             if str(stored["key"]) == key:
-                return stored["logits"].astype(np.float32)
+                found: NDArray[np.float32] = stored["logits"]
+                return found
     except (OSError, ValueError, KeyError, EOFError):
         pass
     logits = compute()

@@ -34,9 +34,3 @@ class ModelError(KdError):
 
 class ToolError(KdError):
     """A program or package that a command needs is absent or failed."""
-
-
-class BudgetMiss(KdError):
-    """The work is done, and its result misses a budget of the config."""
-
-    exit_code = 1

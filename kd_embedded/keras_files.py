@@ -67,7 +67,9 @@ def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: st
     """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes]."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
-            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs", where=where, todo="one of each is supported"
+            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
+            where=where,
+            todo="one of each is supported",
         )
     wants = tuple(model.inputs[0].shape[1:])
     if len(wants) != len(input_shape) or any(w not in (None, g) for w, g in zip(wants, input_shape, strict=True)):

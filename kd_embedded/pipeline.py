@@ -17,7 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kd_embedded import __version__, artifacts, data, resources
+from kd_embedded import __version__, artifacts, resources
+from kd_embedded import data as data_sets
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.boards import Board, load_board
 from kd_embedded.config import RunSpec, config_sha256
@@ -32,8 +33,8 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "tflite-runtime", "ai-edge-litert",
 class Stage:
     """One step. ``sections`` of the config, ``reads`` and ``writes`` of the run folder; ``work`` does it.
 
-    ``needs_data``, ``needs_boards`` and ``needs_tool`` add the data set, the board files and this tool's version to what
-    the stage depends on. ``files`` names the user's own models that it reads.
+    ``needs_data``, ``needs_boards`` and ``needs_tool`` add the data set, the board files and this tool's version to
+    what the stage depends on. ``files`` names the user's own models that it reads.
     """
 
     name: str
@@ -68,16 +69,16 @@ class Run:
 
     @cached_property
     def data_fingerprint(self) -> str:
-        return data.fingerprint(self.spec.data, self.base)
+        return data_sets.fingerprint(self.spec.data, self.base)
 
     @cached_property
-    def data(self) -> data.Data:
+    def data(self) -> data_sets.Data:
         self.progress.detail(f"reading {self.spec.data.source}")
-        return data.load(self.spec.data, self.base)
+        return data_sets.load(self.spec.data, self.base)
 
     @cached_property
-    def splits(self) -> data.Splits:
-        return data.split(self.data, self.spec.data, self.spec.project.seed)
+    def splits(self) -> data_sets.Splits:
+        return data_sets.split(self.data, self.spec.data, self.spec.project.seed)
 
     @cached_property
     def state(self) -> dict[str, Any]:

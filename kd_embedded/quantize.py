@@ -53,17 +53,6 @@ def quantize(student: Any, representative: NDArray[np.float32], settings: Settin
     return model, graph
 
 
-def representative_indices(train_y: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """``count`` positions in the training split, in turn from each class, by seed; all of them where there are fewer."""
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(train_y))
-    ranks = np.empty(len(train_y), np.int64)
-    for label in np.unique(train_y):
-        members = order[train_y[order] == label]
-        ranks[members] = np.arange(len(members))
-    return order[np.argsort(ranks[order], kind="stable")][:count]
-
-
 def _convert(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> bytes:
     import tensorflow as tf
 
@@ -90,8 +79,8 @@ def _run_converter(concrete: Any, representative: NDArray[np.float32] | None, se
     import tensorflow as tf
 
     with _quiet() as said:
-        # Without a trackable object the graph is frozen in memory, which takes a second where a SavedModel takes ten and
-        # gives the same bytes whatever else the process did; the converter only warns that the way is an older one.
+        # Without a trackable object the graph is frozen in memory, which takes a second where a SavedModel takes ten
+        # and gives the same bytes whatever else the process did; the converter only warns that the way is an older one.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
         if representative is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

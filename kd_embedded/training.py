@@ -62,8 +62,8 @@ def fit(
     """Trains ``model`` in place and leaves it with the weights of its best epoch; returns one record an epoch.
 
     Best is the highest validation accuracy, then the lowest validation loss. ``checkpoint`` is written between epochs
-    (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of all that the fit reads; the caller
-    removes it when the result is stored. Raises ModelError where the loss is no longer finite.
+    (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of all that the fit
+    reads; the caller removes it when the result is stored. Raises ModelError where the loss is no longer finite.
     """
     loop = _Loop(model, samples, spec, objective, seed)
     loop.restore(checkpoint, key)
@@ -163,7 +163,7 @@ class _Loop:
         soft = self._objective.soft_targets
         teacher = soft(batch, inputs) if soft else np.zeros((len(batch), 1, 1), np.float32)
         rate = learning_rate(self._spec, self.epoch + step / self._steps)
-        return self._step(  # type: ignore[no-any-return]
+        return self._step(
             tf.convert_to_tensor(inputs),
             tf.convert_to_tensor(labels),
             tf.convert_to_tensor(self._weights[labels]),
@@ -192,7 +192,7 @@ def learning_rate(spec: FitSpec, epoch: float) -> float:
 
 
 def augment(inputs: NDArray[np.float32], spec: FitSpec, generator: np.random.Generator) -> NDArray[np.float32]:
-    """``inputs`` float32 [B, ...] mirrored, shifted and with noise as ``spec`` says; flips and shifts need [B, H, W, C]."""
+    """``inputs`` float32 [B, ...] mirrored, shifted, with noise as ``spec`` says; the first two need [B, H, W, C]."""
     if inputs.ndim == 4 and spec.augment_flip:
         mirrored = generator.random(len(inputs)) < 0.5
         inputs = np.where(mirrored[:, None, None, None], inputs[:, :, ::-1], inputs)
@@ -205,10 +205,12 @@ def augment(inputs: NDArray[np.float32], spec: FitSpec, generator: np.random.Gen
 
 def _shifted(inputs: NDArray[np.float32], most: int, generator: np.random.Generator) -> NDArray[np.float32]:
     height, width = inputs.shape[1:3]
-    padded = np.pad(inputs, ((0, 0), (most, most), (most, most), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    padded: Any = np.pad(inputs, ((0, 0), (most, most), (most, most), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))
     down, right = generator.integers(0, 2 * most + 1, (2, len(inputs)))
-    return np.moveaxis(windows[np.arange(len(inputs)), down, right], 1, -1)
+    # [B, C, H, W]: the window's axes come last
+    shifted: NDArray[np.float32] = np.moveaxis(windows[np.arange(len(inputs)), down, right], 1, -1)
+    return shifted
 
 
 def _score(record: dict[str, float]) -> tuple[float, float]:
@@ -253,7 +255,8 @@ def _train_step(model: Any, optimizer: Any, spec: FitSpec, objective: Objective)
         hits = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
         return tf.reduce_sum(losses), tf.reduce_sum(hits)
 
-    return step
+    compiled: Callable[..., tuple[Any, Any]] = step
+    return compiled
 
 
 def _class_weights(labels: NDArray[np.int64], spec: FitSpec) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ def test_every_key_has_a_default_and_init_writes_each_with_a_comment(tmp_path: P
     assert load_config(path) == RunSpec() == parse_config({}, "kd.toml")
     settings = [line for line in path.read_text().splitlines() if " = " in line and not line.startswith("#")]
     assert len(settings) > 50
-    assert all("  # " in line and line.endswith(("." , "all.")) for line in settings)
+    assert all("  # " in line and line.endswith((".", "all.")) for line in settings)
 
 
 def test_comments_do_not_change_the_hash_and_settings_do() -> None:

@@ -174,3 +174,12 @@ def test_bad_image_folders(tmp_path: Path) -> None:
     _images(tmp_path / "test", ("cat", "cow"), 1)
     with pytest.raises(KdError, match="class 'cow' is not in every split"):
         data.load(spec, tmp_path)
+
+
+def test_evenly_takes_from_each_class_in_turn() -> None:
+    labels = np.array([0] * 900 + [1] * 50 + [2] * 50)
+    chosen = data.evenly(labels, 30, seed=1)
+    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
+    assert len(set(chosen.tolist())) == 30
+    assert len(data.evenly(labels, 5000, seed=1)) == 1000
+    assert np.array_equal(chosen, data.evenly(labels, 30, seed=1))

@@ -144,4 +144,6 @@ def test_an_image_student_on_features_is_one_line() -> None:
 def test_mlperf_tiny_sizes() -> None:
     """The zoo is what it says: MLPerf Tiny's ResNet-8 has 78 666 weights trained by its reference code."""
     assert 77_000 < students.build(StudentSpec(arch="resnet8"), (32, 32, 3), 10, 1, Path()).count_params() < 80_000
-    assert 210_000 < students.build(StudentSpec(arch="mobilenet_v1"), (96, 96, 3), 2, 1, Path()).count_params() < 225_000
+    assert (
+        210_000 < students.build(StudentSpec(arch="mobilenet_v1"), (96, 96, 3), 2, 1, Path()).count_params() < 225_000
+    )

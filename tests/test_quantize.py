@@ -67,12 +67,3 @@ def test_a_layer_without_an_int8_form_is_named(function: str) -> None:
     with pytest.raises(ModelError, match="in layer 'odd_layer' has no int8 form") as caught:
         quantize.quantize(model, _x((8,)), _SETTINGS, "student.keras")
     assert "\n" not in str(caught.value)
-
-
-def test_the_representative_samples_are_drawn_evenly_from_the_classes() -> None:
-    labels = np.array([0] * 900 + [1] * 50 + [2] * 50)
-    chosen = quantize.representative_indices(labels, 30, seed=1)
-    assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
-    assert len(set(chosen.tolist())) == 30
-    assert len(quantize.representative_indices(labels, 5000, seed=1)) == 1000
-    assert np.array_equal(chosen, quantize.representative_indices(labels, 30, seed=1))

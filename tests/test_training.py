@@ -31,7 +31,7 @@ def _model() -> Any:
     return keras.Model(inputs, layers.Dense(3)(x))
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -53,7 +53,7 @@ class _KillTask(Task):
     def advance(self, **figures: float) -> None:
         self._left -= 1
         if self._left < 0:
-            raise _Killed
+            raise _KilledError
 
 
 def _fit(model: Any, spec: FitSpec, folder: Path, progress: Progress | None = None, **keys: Any) -> training.History:
@@ -80,7 +80,7 @@ def test_a_killed_fit_resumes_to_the_same_bytes(
     spec = FitSpec(epochs=6, batch_size=32, optimizer=optimizer, **keys)  # type: ignore[arg-type]
     whole = _model()
     history = _fit(whole, spec, tmp_path / "whole")
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         _fit(_model(), spec, tmp_path / "killed", _KillAfter(3))
     resumed = _model()
     assert _fit(resumed, spec, tmp_path / "killed") == history
@@ -119,9 +119,17 @@ def test_soft_targets_alone_teach(tmp_path: Path) -> None:
     history = _fit(student, FitSpec(epochs=30, batch_size=16, learning_rate=0.02), tmp_path, objective=objective)
     assert history[-1]["loss"] < history[0]["loss"] / 3
     live = training.Objective(distill.live([teacher]), alpha=1.0, temperature=2.0)
-    first = _fit(_model(), FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0), tmp_path / "live", objective=live)
+    first = _fit(
+        _model(),
+        FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0),
+        tmp_path / "live",
+        objective=live,
+    )
     same = _fit(
-        _model(), FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0), tmp_path / "same", objective=objective
+        _model(),
+        FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0),
+        tmp_path / "same",
+        objective=objective,
     )
     assert first[0]["loss"] == pytest.approx(same[0]["loss"], rel=1e-4)
 

@@ -82,7 +82,7 @@ def group() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line. Every mistake of the user is one line on stderr and exit code 2 (1: a budget is missed)."""
+    """Runs the command line. A mistake of the user is one line on stderr and exit code 2."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         group.main(arguments, prog_name="kd-embedded", standalone_mode=False)

@@ -104,6 +104,17 @@ def split(data: Data, spec: DataSpec, seed: int) -> Splits:
     return Splits(*found)
 
 
+def evenly(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """``count`` positions in ``labels`` by seed, in turn from each class; all of them where there are fewer."""
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(labels))
+    ranks = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        ranks[members] = np.arange(len(members))
+    return order[np.argsort(ranks[order], kind="stable")][:count]
+
+
 def _source(spec: DataSpec) -> tuple[ModuleType, str]:
     name, _, argument = spec.source.partition(":")
     known = plugins.names(list(__path__))

@@ -33,9 +33,7 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
         x.append(images)
         y.append(labels)
         part.append(np.full(len(labels), which, np.int8))
-    return Data(
-        np.concatenate(x), np.concatenate(y), names, np.concatenate(part), spec.scale or 1 / 255, spec.offset
-    )
+    return Data(np.concatenate(x), np.concatenate(y), names, np.concatenate(part), spec.scale or 1 / 255, spec.offset)
 
 
 def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:

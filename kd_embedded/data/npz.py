@@ -86,9 +86,7 @@ def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     return values[..., np.newaxis] if values.ndim == 3 else values
 
 
-def _classes(
-    raw: NDArray[Any], named: NDArray[Any] | None, where: str
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _classes(raw: NDArray[Any], named: NDArray[Any] | None, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     names = None if named is None else tuple(str(name) for name in np.ravel(named))
     if raw.dtype.kind == "U":
         names = names or tuple(str(name) for name in np.unique(raw))

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, interpreters, keras_files, students
+from kd_embedded import artifacts, keras_files, students
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
+from kd_embedded.codegen.arena import size_arena
 from kd_embedded.config import StudentSpec
-from kd_embedded.errors import KdError, ToolError
+from kd_embedded.errors import KdError
 from kd_embedded.fit import Fit, fit
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.tflite.analyze import analyze
@@ -24,7 +25,7 @@ PLAN = "plan.json"
 
 
 def work(run: Run) -> None:
-    """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the largest width that does."""
+    """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the width that does."""
     keras_files.start_tensorflow()
     document, misfits = _measure(run, run.spec.student)
     if misfits:
@@ -40,7 +41,9 @@ def settings(run: Run) -> quantization.Settings:
     """The converter settings of the config, Dense per tensor where a chosen board's library needs it."""
     spec = run.spec.quantize
     needs = spec.dense == "auto" and not all(board.library.per_channel_dense for board in run.boards)
-    return quantization.Settings(spec.output == "softmax", needs or spec.dense == "per-tensor", spec.representative_samples)
+    return quantization.Settings(
+        spec.output == "softmax", needs or spec.dense == "per-tensor", spec.representative_samples
+    )
 
 
 def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, Fit]]:
@@ -50,12 +53,12 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     model, graph = quantization.quantize(student, sample, settings(run), where)
     for departure in tflm_departures(graph):
         raise KdError(
-            f"op {departure.op_index} ({departure.op_name}) is computed differently by TensorFlow Lite Micro: {departure.why}",
+            f"op {departure.op_index} ({departure.op_name}) is not the same in TensorFlow Lite Micro: {departure.why}",
             where=where,
             todo="replace that layer",
         )
-    arena = _arena(run, model)
-    fits = {board.name: fit(board, graph, arena) for board in run.boards}
+    arena = size_arena(model, graph)
+    fits = {board.name: fit(board, graph, arena.bytes) for board in run.boards}
     cost = analyze(graph)
     document = {
         "student": spec.file or spec.arch,
@@ -63,7 +66,8 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         "parameters": student.count_params(),
         "macs": cost.macs,
         "model_bytes": len(model),
-        "arena_bytes": arena,
+        "arena_bytes": arena.bytes,
+        "arena_probed": arena.probed,
         "boards": {name: _sizes(board, found) for board, (name, found) in zip(run.boards, fits.items(), strict=True)},
     }
     return document, {name: found for name, found in fits.items() if not found.fits}
@@ -78,22 +82,18 @@ def _sizes(board: Board, found: Fit) -> dict[str, Any]:
     }
 
 
-def _arena(run: Run, model: bytes) -> int:
-    try:
-        return interpreters.probe_arena(model)
-    except ToolError as error:
-        run.progress.say(f"  the arena is not probed: {error}")
-        return interpreters.estimate_arena(model)
-
-
 def _refusal(run: Run, misfits: Mapping[str, Fit]) -> KdError:
     board, found = next(iter(misfits.items()))
     spec = run.spec.student
     if spec.file:
         return KdError(found.reason, where=f"{spec.file} on {board}", todo="use a smaller student or a larger board")
-    run.progress.say(f"  {spec.arch} at width {spec.width} does not fit {', '.join(misfits)}; looking for the largest width")
+    run.progress.say(
+        f"  {spec.arch} at width {spec.width} does not fit {', '.join(misfits)}; looking for the largest width"
+    )
     best = _largest_width(run)
-    todo = f"the largest width that fits is {best:g}" if best else f"no width of {spec.arch} fits; choose another student"
+    todo = (
+        f"the largest width that fits is {best:g}" if best else f"no width of {spec.arch} fits; choose another student"
+    )
     return KdError(found.reason, where=f"student {spec.arch} at width {spec.width:g} on {board}", todo=todo)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kd_embedded import artifacts, keras_files
+from kd_embedded import artifacts, data, keras_files
 from kd_embedded import quantize as quantization
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import plan, teach
@@ -14,7 +14,7 @@ def work(run: Run) -> None:
     student = keras_files.load(run.path(artifacts.STUDENT))
     settings = plan.settings(run)
     train = teach.splits(run).train
-    chosen = quantization.representative_indices(run.data.y[train], settings.representative_samples, run.spec.project.seed)
+    chosen = data.evenly(run.data.y[train], settings.representative_samples, run.spec.project.seed)
     model, graph = quantization.quantize(student, run.data.inputs(train[chosen]), settings, artifacts.STUDENT)
     artifacts.write_bytes(run.path(artifacts.STUDENT_INT8), model)
     run.notes = {"converter": settings.document()}

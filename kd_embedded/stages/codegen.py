@@ -1,0 +1,69 @@
+"""Codegen: a PlatformIO project for every board, with golden vectors from the test split."""
+
+from __future__ import annotations
+
+from kd_embedded import artifacts, codegen, data, golden
+from kd_embedded.codegen.arena import size_arena
+from kd_embedded.config import SECTIONS, config_sha256
+from kd_embedded.pipeline import Run, Stage
+from kd_embedded.stages import teach
+from kd_embedded.tflite.graph import Graph
+
+
+def work(run: Run) -> None:
+    """Writes firmware/<board>/ for every board, all decided before any is written."""
+    model = run.path(artifacts.STUDENT_INT8).read_bytes()
+    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
+    vectors = _vectors(run, model, graph)
+    arena = size_arena(model, graph)
+    plans = [
+        codegen.plan(
+            model,
+            board,
+            run.path(artifacts.FIRMWARE) / board.name,
+            where=artifacts.STUDENT_INT8,
+            name=run.spec.project.name,
+            labels=run.data.class_names,
+            golden=vectors,
+            provenance=_provenance(run),
+            arena=arena,
+            engine=run.spec.codegen.engine,
+        )
+        for board in run.boards
+    ]
+    for plan in plans:
+        project = plan.write()
+        run.progress.say(
+            f"  {plan.out.name}: {project.flash_bytes / 1024:.0f} KiB flash, {project.ram_bytes / 1024:.0f} KiB RAM, "
+            f"arena {project.arena_bytes} bytes"
+        )
+
+
+def _vectors(run: Run, model: bytes, graph: Graph) -> golden.Golden:
+    assert graph.input.quant is not None  # checked_graph has seen to it
+    test = teach.splits(run).test
+    chosen = test[data.evenly(run.data.y[test], run.spec.codegen.golden_vectors, run.spec.project.seed)]
+    x_q = golden.quantize(run.data.inputs(chosen), graph.input.quant)
+    return golden.from_inputs(model, x_q, source="test split", labels=run.data.y[chosen])
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    validation = artifacts.read_json(run.path(artifacts.VALIDATION))
+    accuracy = validation["accuracy"]["student_int8"]
+    return {
+        "config_sha256": config_sha256(run.spec),
+        "data": run.spec.data.source,
+        "test_accuracy": f"{100 * accuracy:.2f} %",
+    }
+
+
+STAGE = Stage(
+    name="codegen",
+    sections=tuple(SECTIONS),
+    reads=lambda run: (artifacts.SPLITS, artifacts.STUDENT_INT8, artifacts.VALIDATION),
+    writes=lambda run: tuple(f"{artifacts.FIRMWARE}/{board.name}" for board in run.boards),
+    work=work,
+    needs_data=True,
+    needs_boards=True,
+    needs_tool=True,
+)
