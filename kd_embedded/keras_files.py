@@ -21,6 +21,7 @@ def start_tensorflow() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
 
 

@@ -41,8 +41,9 @@ def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:
 
 
 def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
-    """The document and the words of a run, and exit code 1 where the result misses a budget."""
+    """The document and the words of a run; exit code 1 where the result misses a budget or is not the device's."""
     from kd_embedded import artifacts
+    from kd_embedded.validate import failures
 
     document: dict[str, Any] = {
         "folder": str(run.folder),
@@ -50,19 +51,17 @@ def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
         "artifacts": sorted(name for stage in run.state.values() for name in stage["wrote"]),
     }
     lines = [f"{run.folder}: {', '.join(name for name, was in redone.items() if was) or 'all up to date'}"]
-    misses: list[str] = []
+    problems: list[str] = []
     if "validate" in redone or "report" in redone:
         validation = artifacts.read_json(run.path(artifacts.VALIDATION))
         document |= {"accuracy": validation["accuracy"], "budgets": validation["budgets"]}
         shown = {name: value for name, value in validation["accuracy"].items() if value is not None}
         lines += ["accuracy: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items())]
-        misses = [_miss(budget) for budget in validation["budgets"] if not budget["met"]]
+        problems = failures(validation)
+        for problem in problems:
+            click.echo(f"error: {problem}", err=True)
     if "codegen" in redone:
         lines += [f"firmware: {run.path(artifacts.FIRMWARE) / board.name}" for board in run.boards]
     if "report" in redone:
         lines += [f"report: {run.path(artifacts.REPORT)}"]
-    return Outcome(document, "\n".join([*lines, *misses]), 1 if misses else 0)
-
-
-def _miss(budget: dict[str, Any]) -> str:
-    return f"budget missed: {budget['name']} is {budget['measured']:g}, the limit is {budget['limit']:g}"
+    return Outcome(document, "\n".join(lines), 1 if problems else 0)

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Distillation measured: epoch times against Keras' own Distiller, and what distilling gives a student.
+
+One run, one process: for each data set a teacher is trained once; then students, with the same seeds, alone and
+distilled; then epochs of our loop (alone, distilled from cached logits) and of keras.distillation.Distiller are timed in
+turn, each doing the same work: the same student, batches and optimizer. Medians of epochs after the first.
+
+    scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE]
+
+FOLDER holds train/<class>/*.jpg and test/<class>/*.jpg of CIFAR-10; without it only digits are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd_embedded import data, distill, keras_files, students, teachers, training
+from kd_embedded.artifacts import to_json, write_json
+from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
+from kd_embedded.progress import Progress, Task
+
+_CASES: dict[str, dict[str, Any]] = {
+    "digits": {
+        "data": {"source": "sklearn:digits"},
+        "teacher": TeacherSpec(),
+        "student": StudentSpec(arch="tiny_cnn", width=0.5),
+        "distill": DistillSpec(),
+        "timed_epochs": 12,
+    },
+    "cifar10-subset": {
+        "data": {"max_per_class": 500},
+        "teacher": TeacherSpec(arch="cnn", epochs=20, augment_flip=True, augment_shift=4),
+        "student": StudentSpec(arch="ds_cnn", width=0.5),
+        "distill": DistillSpec(epochs=20),
+        "timed_epochs": 4,
+    },
+}
+
+
+class _Clock(Progress):
+    """Seconds of each epoch of a fit."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
+        clock, last = self, [time.perf_counter()]
+
+        class _Lap(Task):
+            def advance(self, **figures: float) -> None:
+                now = time.perf_counter()
+                clock.epochs.append(now - last[0])
+                last[0] = now
+
+        yield _Lap()
+
+
+class _Case:
+    """One data set with its trained teacher."""
+
+    def __init__(self, name: str, cifar: Path | None) -> None:
+        self.name, self.spec = name, _CASES[name]
+        spec = DataSpec(**{"source": f"images:{cifar}", **self.spec["data"]})
+        self.data = data.load(spec, Path())
+        self.splits = data.split(self.data, spec, seed=1)
+        found, parts = self.data, self.splits
+        train, val = found.inputs(parts.train), found.inputs(parts.val)
+        self.train = train
+        self.samples = training.Samples(
+            lambda i: train[i], found.y[parts.train], lambda i: val[i], found.y[parts.val]
+        )
+        self.teacher = teachers.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
+        self.fit(self.teacher, self.spec["teacher"], training.Objective(), seed=1)
+        self.logits = distill.predict([self.teacher], self.samples.train_inputs, len(parts.train))
+
+    def fit(self, model: Any, spec: Any, objective: training.Objective, seed: int) -> list[float]:
+        """Trains ``model`` and returns the seconds of its epochs."""
+        clock = _Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            training.fit(
+                model,
+                self.samples,
+                spec,
+                objective,
+                seed=seed,
+                checkpoint=Path(folder) / "checkpoint.npz",
+                key="",
+                title=self.name,
+                progress=clock,
+            )
+        return clock.epochs
+
+    def student(self, seed: int) -> Any:
+        return students.build(self.spec["student"], self.data.input_shape, self.data.classes, seed, Path())
+
+    def distilled(self) -> training.Objective:
+        spec: DistillSpec = self.spec["distill"]
+        return training.Objective(distill.cached(self.logits), spec.alpha, spec.temperature)
+
+    def accuracy(self, model: Any) -> float:
+        test = self.splits.test
+        logits = distill.predict([model], lambda i: self.data.inputs(test[i]), len(test))[:, 0]
+        return float((logits.argmax(1) == self.data.y[test]).mean())
+
+
+def _accuracies(case: _Case, seeds: int) -> dict[str, Any]:
+    found: dict[str, list[float]] = {"alone": [], "distilled": []}
+    for seed in range(1, seeds + 1):
+        for name, objective in (("alone", training.Objective()), ("distilled", case.distilled())):
+            student = case.student(seed)
+            case.fit(student, case.spec["distill"], objective, seed)
+            found[name].append(case.accuracy(student))
+    return {
+        "teacher": case.accuracy(case.teacher),
+        **{
+            name: {"seeds": values, "mean": statistics.mean(values), "standard_deviation": statistics.stdev(values)}
+            for name, values in found.items()
+        },
+    }
+
+
+def _epoch_seconds(case: _Case) -> dict[str, float]:
+    epochs = case.spec["timed_epochs"]
+    spec = case.spec["distill"].model_copy(update={"epochs": epochs + 1, "warmup_epochs": 0})
+    seconds = {
+        "alone": case.fit(case.student(1), spec, training.Objective(), 1),
+        "distilled": case.fit(case.student(1), spec, case.distilled(), 1),
+        "keras_distiller": _keras_distiller(case, spec),
+    }
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
+def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
+    """The same student, batch size and optimizer through keras.distillation, with the loss that makes it right."""
+    import keras
+
+    distiller = keras.distillation.Distiller(
+        case.teacher,
+        case.student(1),
+        keras.distillation.LogitsDistillation(temperature=spec.temperature, loss=keras.losses.KLDivergence()),
+        student_loss_weight=1.0 - spec.alpha,
+    )
+    distiller.compile(
+        optimizer=keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    seconds: list[float] = []
+
+    class _Laps(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.began = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            seconds.append(time.perf_counter() - self.began)
+
+    distiller.fit(
+        case.train,
+        case.samples.train_y,
+        validation_data=(case.samples.val_inputs(np.arange(len(case.samples.val_y))), case.samples.val_y),
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        verbose=0,
+        callbacks=[_Laps()],
+    )
+    return seconds
+
+
+def _print(name: str, result: dict[str, Any]) -> None:
+    seconds, accuracy = result["epoch_seconds"], result["accuracy"]
+    print(f"{name}: teacher {100 * accuracy['teacher']:.2f} %, student of {result['parameters']} parameters")
+    for kind in ("alone", "distilled"):
+        found = accuracy[kind]
+        print(
+            f"  {kind:10} {100 * found['mean']:.2f} % +- {100 * found['standard_deviation']:.2f} "
+            f"({len(found['seeds'])} seeds: {', '.join(f'{100 * value:.2f}' for value in found['seeds'])})"
+        )
+    print("  seconds an epoch: " + ", ".join(f"{kind} {value:.3f}" for kind, value in seconds.items()))
+    print(
+        f"  a distillation epoch costs {result['ratio_to_alone']:.2f} of a plain one, "
+        f"{result['ratio_to_keras']:.2f} of Keras' Distiller"
+    )
+
+
+def main() -> None:
+    """Runs the cases and prints them; --json keeps the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10 images")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    keras_files.start_tensorflow()
+    results = {}
+    for name in _CASES:
+        if name != "digits" and options.cifar is None:
+            continue
+        case = _Case(name, options.cifar)
+        seconds = _epoch_seconds(case)
+        results[name] = {
+            "parameters": case.student(1).count_params(),
+            "epochs": case.spec["distill"].epochs,
+            "accuracy": _accuracies(case, options.seeds),
+            "epoch_seconds": seconds,
+            "ratio_to_alone": seconds["distilled"] / seconds["alone"],
+            "ratio_to_keras": seconds["distilled"] / seconds["keras_distiller"],
+        }
+        _print(name, results[name])
+    if options.json:
+        write_json(options.json, results)
+    else:
+        print(to_json(results), end="")
+
+
+if __name__ == "__main__":
+    main()
