@@ -17,7 +17,7 @@ from kd_embedded.errors import DataError, ModelError, ToolError
 from kd_embedded.golden import quantize
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph
-from kd_embedded.tflite.read import parse_model
+from kd_embedded.tflite.read import parse_model, read_bytes
 
 Array = NDArray[Any]
 _KIB = 1024
@@ -42,7 +42,7 @@ def validate(
     Raises ModelError where the model is not full int8 or TFLM refuses it, DataError where the samples do not suit it,
     ToolError where no interpreter is installed.
     """
-    data = model.read_bytes()
+    data = read_bytes(model)
     graph = parse_model(data, str(model))
     check_full_int8(graph, str(model))
     x_q = _inputs(graph, x)

@@ -25,7 +25,7 @@ from kd_embedded.errors import ModelError, ToolError
 from kd_embedded.interpreters.exchange import REFUSED, REQUEST, RESPONSE
 
 NAMES = ("builtin_ref", "default", "tflm")
-_REASON_LINES, _REASON_LENGTH = 3, 240  # TFLM says why in the lines before its exception
+_REASON_LINES, _REASON_LENGTH = 3, 160  # TFLM says why in the lines before its exception
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NO_TFLITE = "neither tflite-runtime nor ai-edge-litert is installed"
 _NO_TFLM = "the tflite-micro wheel is not installed (it exists for Linux on x86-64 only)"

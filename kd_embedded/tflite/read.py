@@ -72,6 +72,11 @@ _WHOLE = "get a whole copy of the file, as tf.lite.TFLiteConverter wrote it"
 
 def read_model(path: Path) -> Graph:
     """The graph in the file at ``path``; ModelError where there is none, or the file is not a whole TFLite model."""
+    return parse_model(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a model file; ModelError where it cannot be read or is larger than any microcontroller holds."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ModelError(
@@ -79,14 +84,13 @@ def read_model(path: Path) -> Graph:
                 where=str(path),
                 todo="use a smaller model",
             )
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise ModelError("no such file", where=str(path), todo="give the path of a .tflite file") from None
     except IsADirectoryError:
         raise ModelError("is a folder", where=str(path), todo="give the path of a .tflite file") from None
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    return parse_model(data, str(path))
 
 
 def parse_model(data: bytes, where: str) -> Graph:
@@ -237,9 +241,9 @@ def _options(raw: Any) -> dict[str, Any]:
     kind = _enum_name(BuiltinOptions, raw.BuiltinOptionsType())
     if table is None or kind == "NONE":
         return {}
-    options = getattr(importlib.import_module(f"tflite.{kind}"), kind)()
+    options = _options_class(kind)()
     options.Init(table.Bytes, table.Pos)
-    return {name: _attribute(name, options, getter) for name, getter in _getters(type(options))}
+    return {name: _attribute(name, options, getter) for name, getter in _getters(kind)}
 
 
 def _attribute(name: str, options: Any, getter: str) -> Any:
@@ -254,10 +258,14 @@ def _attribute(name: str, options: Any, getter: str) -> Any:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
+def _options_class(kind: str) -> Any:
+    return getattr(importlib.import_module(f"tflite.{kind}"), kind)
+
+
 @cache
-def _getters(options: Any) -> tuple[tuple[str, str], ...]:
+def _getters(kind: str) -> tuple[tuple[str, str], ...]:
     """(snake_case name, method) of each field of a generated options class."""
-    methods = [name for name in vars(options) if name[0].isupper() and name != "Init"]
+    methods = [name for name in vars(_options_class(kind)) if name[0].isupper() and name != "Init"]
     fields = [
         name
         for name in methods

@@ -1,0 +1,136 @@
+"""`kd-embedded inspect`: what a model is made of, what it costs, where it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kd_embedded.cli import Outcome, verb
+from kd_embedded.progress import Progress
+
+if TYPE_CHECKING:
+    from kd_embedded.tflite.graph import Graph, QuantParams, Tensor
+
+
+@click.argument("model", metavar="MODEL.tflite", type=click.Path(path_type=Path))
+@verb
+def command(progress: Progress, model: Path) -> Outcome:
+    """Show a full-int8 MODEL.tflite: ops, tensors, quantization, MACs, weights, arena, which boards it fits."""
+    from kd_embedded.codegen.arena import size_arena
+    from kd_embedded.tflite.check import check_full_int8
+    from kd_embedded.tflite.read import parse_model, read_bytes
+
+    data = read_bytes(model)
+    graph = parse_model(data, str(model))
+    check_full_int8(graph, str(model))
+    arena = size_arena(data, graph)
+    document = _document(graph, arena.bytes, arena.probed)
+    return Outcome(document, _text(str(model), graph, document))
+
+
+def _document(graph: Graph, arena_bytes: int, probed: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from kd_embedded.boards import load_boards
+    from kd_embedded.fit import fit
+    from kd_embedded.tflite.analyze import analyze
+    from kd_embedded.tflite.check import tflm_departures
+
+    analysis = analyze(graph)
+    fits = {board.name: fit(board, graph, arena_bytes) for board in load_boards()}
+    return {
+        "name": graph.name,
+        "sha256": graph.sha256,
+        "ops": [{**asdict(cost), "output_shape": list(cost.output_shape)} for cost in analysis.ops],
+        "macs": analysis.macs,
+        "weight_bytes": analysis.weight_bytes,
+        "model_bytes": graph.model_bytes,
+        "arena_bytes": arena_bytes,
+        "arena_probed": probed,
+        "input": _tensor(graph.input),
+        "output": _tensor(graph.output),
+        "tensors": [_tensor(tensor) for tensor in graph.tensors],
+        "departures": [asdict(departure) for departure in tflm_departures(graph)],
+        "boards": {name: asdict(found) for name, found in fits.items()},
+    }
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "index": tensor.index,
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype,
+        "constant": tensor.data is not None,
+        **_quantization(tensor.quant),
+    }
+
+
+def _quantization(quant: QuantParams | None) -> dict[str, Any]:
+    """One number per tensor, a list per channel, null where a tensor is not quantized."""
+    if quant is None:
+        return {"scale": None, "zero_point": None}
+    if quant.per_channel:
+        return {"scale": list(quant.scale), "zero_point": list(quant.zero_point), "axis": quant.axis}
+    return {"scale": quant.scale[0], "zero_point": quant.zero_point[0]}
+
+
+def _text(where: str, graph: Graph, document: Mapping[str, Any]) -> str:
+    arena = "the smallest that TensorFlow Lite Micro runs with on a 64-bit host"
+    if not document["arena_probed"]:
+        arena = "an estimate: no TensorFlow Lite Micro interpreter is here to find the smallest with"
+    ops = [
+        (str(op["index"]), op["name"], _shape(op["output_shape"]), f"{op['macs']:,}", f"{op['weight_bytes']:,}")
+        for op in document["ops"]
+    ]
+    total = ("", "in all", "", f"{document['macs']:,}", f"{document['weight_bytes']:,}")
+    departures = [f"  op {found['op_index']} ({found['op_name']}): {found['why']}" for found in document["departures"]]
+    return "\n".join(
+        [
+            f"{where}: {document['model_bytes']:,} bytes, {len(graph.ops)} ops, {len(graph.tensors)} tensors",
+            *_columns([("OP", "", "OUTPUT", "MACS", "WEIGHT BYTES"), *ops, total], right=(0, 3, 4)),
+            "",
+            f"input   {_edge(document['input'])}",
+            f"output  {_edge(document['output'])}",
+            f"arena   {document['arena_bytes']:,} bytes, {arena}",
+            *(["", "TensorFlow Lite Micro computes these ops differently:", *departures] if departures else []),
+            "",
+            *_boards(document["boards"]),
+        ]
+    )
+
+
+def _boards(boards: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = [
+        (name, "fits" if found["fits"] else "no", _kib(found["flash_bytes"]), _kib(found["ram_bytes"]), found["reason"])
+        for name, found in boards.items()
+    ]
+    return _columns([("BOARD", "", "FLASH", "RAM", ""), *rows], right=(2, 3))
+
+
+def _edge(tensor: Mapping[str, Any]) -> str:
+    formula = f"real = {tensor['scale']:.9g} * (q - {tensor['zero_point']})".replace("- -", "+ ")
+    return f"{tensor['dtype']} {_shape(tensor['shape'])}, {formula}, tensor {tensor['name']}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _kib(count: int) -> str:
+    return f"{count / 1024:.1f} KiB"
+
+
+def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    """Rows of text in columns as wide as their widest cell; those in ``right`` are set to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
