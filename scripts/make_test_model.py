@@ -1,10 +1,9 @@
-"""Writes the tiny int8 models of ``tests/data``, committed so that tests need no TensorFlow and compare the same bytes.
+"""Writes the tiny int8 model of ``tests/data``, committed so that tests need no TensorFlow and compare the same bytes.
 
-    python scripts/make_test_models.py [FOLDER]
+    python scripts/make_test_model.py [FOLDER]
 
-``tiny.tflite`` (8x8x1 to 3 classes) has the ops of a small CNN. The other two are what codegen refuses:
-``tiny_per_channel.tflite`` has a Dense with one scale per channel, ``tiny_relu6.tflite`` a RELU6 that stands alone.
-The weights are seeded, not trained: the models classify nothing, but each output depends on all of the input.
+``tiny.tflite`` (8x8x1 to 3 classes) has the ops of a small CNN.
+The weights are seeded, not trained: it classifies nothing, but each output depends on all of the input.
 """
 
 from __future__ import annotations
@@ -21,13 +20,11 @@ SHAPE = (8, 8, 1)
 SEED = 7
 
 
-def network(relu6: bool = False) -> keras.Model:
+def network() -> keras.Model:
     """Convolution, depthwise convolution, pooling, dense, softmax."""
     layers = keras.layers
     x = image = keras.Input(SHAPE, batch_size=1)
-    x = layers.Conv2D(4, 3, strides=2, padding="same", activation=None if relu6 else "relu")(x)
-    if relu6:  # no activation can be fused into a LEAKY_RELU
-        x = layers.ReLU(6.0)(layers.LeakyReLU(0.1)(x))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
     x = layers.AveragePooling2D(2)(x)
     x = layers.Dense(3)(layers.Flatten()(x))
@@ -47,14 +44,14 @@ def representative() -> Iterator[list[np.ndarray]]:
         yield [generator.uniform(0, 1, (1, *SHAPE)).astype(np.float32)]
 
 
-def convert(model: keras.Model, per_channel_dense: bool = False) -> bytes:
-    """Full int8, int8 in and out."""
+def convert(model: keras.Model) -> bytes:
+    """Full int8, int8 in and out, Dense per tensor (every board's library has that)."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel_dense
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return converter.convert()
 
 
@@ -62,8 +59,6 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests" / "data"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.tflite").write_bytes(convert(seeded(network())))
-    (folder / "tiny_per_channel.tflite").write_bytes(convert(seeded(network()), per_channel_dense=True))
-    (folder / "tiny_relu6.tflite").write_bytes(convert(seeded(network(relu6=True))))
 
 
 if __name__ == "__main__":
