@@ -26,7 +26,7 @@ from kd_embedded.errors import KdError
 from kd_embedded.progress import Progress
 
 _SCHEMA = 1
-_PACKAGES = ("tensorflow", "keras", "numpy", "tflite-runtime", "ai-edge-litert", "tflite-micro", "scikit-learn")
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "tflite-runtime", "ai-edge-litert", "tflite-micro", "scikit-learn")
 
 
 @dataclass(frozen=True)

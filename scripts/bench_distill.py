@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Distillation measured: epoch times against Keras' own Distiller, and what distilling gives a student.
 
-One run, one process: for each data set a teacher is trained once; then students, with the same seeds, alone and
-distilled; then epochs of our loop (alone, distilled from cached logits) and of keras.distillation.Distiller are timed in
-turn, each doing the same work: the same student, batches and optimizer. Medians of epochs after the first.
+One run, one process. For each data set a teacher is trained once. Then epochs of our loop (alone, distilled from cached
+logits) and of keras.distillation.Distiller are timed in turn, each doing the same work: the same student, batches and
+optimizer; medians of the epochs after the first. Then students are trained alone and distilled, with the same seeds.
 
     scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE]
 
@@ -76,9 +76,7 @@ class _Case:
         found, parts = self.data, self.splits
         train, val = found.inputs(parts.train), found.inputs(parts.val)
         self.train = train
-        self.samples = training.Samples(
-            lambda i: train[i], found.y[parts.train], lambda i: val[i], found.y[parts.val]
-        )
+        self.samples = training.Samples(lambda i: train[i], found.y[parts.train], lambda i: val[i], found.y[parts.val])
         self.teacher = teachers.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
         self.fit(self.teacher, self.spec["teacher"], training.Objective(), seed=1)
         self.logits = distill.predict([self.teacher], self.samples.train_inputs, len(parts.train))

@@ -1,0 +1,160 @@
+"""The contract of the command line: quick, documented, one line for a mistake, one JSON document on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from kd_embedded import cli
+
+_ROOT = Path(__file__).resolve().parent.parent
+_VERBS = cli.group.list_commands(click.Context(cli.group))
+_TINY = _ROOT / "tests" / "data" / "tiny.tflite"
+
+
+def _kd(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kd_embedded", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
+
+
+def test_the_verbs_are_those_of_the_readme_in_the_order_of_the_pipeline() -> None:
+    assert [
+        *("init", "run", "teach", "distill", "quantize", "validate", "codegen", "report"),
+        *("inspect", "boards", "build", "flash", "monitor"),
+    ] == _VERBS
+
+
+@pytest.mark.parametrize("name", _VERBS)
+def test_every_verb_has_help_json_verbose_and_quiet(name: str) -> None:
+    command = cli.group.get_command(click.Context(cli.group), name)
+    assert command is not None
+    assert command.help
+    options = {option: parameter for parameter in command.params for option in parameter.opts}
+    assert {"--json", "--verbose", "--quiet"} <= set(options)
+    assert all(parameter.help for parameter in command.params if isinstance(parameter, click.Option))
+
+
+def test_the_pages_of_docs_are_current() -> None:
+    done = subprocess.run([sys.executable, str(_ROOT / "scripts" / "make_docs"), "--check"], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["boards"],
+        ["boards", "pico"],
+        ["inspect", str(_TINY)],
+        ["codegen", str(_TINY), "--board", "pico", "--out", "OUT"],
+        ["validate", str(_TINY)],
+        ["init", "NEW"],
+    ],
+)
+def test_quick_commands_import_no_tensorflow(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys; from kd_embedded.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run"], "kd.toml: no such file: `kd-embedded init` writes one"),
+        (["run", "other.toml"], "other.toml: no such file"),
+        (["nonsense"], "No such command 'nonsense'."),
+        (["run", "--nonsense"], "No such option"),
+        (["run", "--until", "lunch"], "'lunch' is not one of"),
+        (["init", "--example", "digts"], "no such example 'digts': did you mean digits?"),
+        (["boards", "nano33"], "did you mean 'nano33ble'?"),
+        (["inspect", "none.tflite"], "none.tflite: no such file"),
+        (["validate", "none.tflite"], "none.tflite: no such file"),
+        (["codegen", "none.tflite", "--board", "pico", "--out", "out"], "none.tflite: no such file"),
+        (["codegen", str(_TINY), "--board", "esp23", "--out", "out"], "did you mean 'esp32'?"),
+        (["validate", str(_TINY), "--golden", "none.npz"], "none.npz: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = _kd(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert says in lines[0]
+    assert list(tmp_path.iterdir()) == []
+    machine = _kd(*arguments, "--json", cwd=tmp_path)
+    assert machine.returncode == 2
+    assert json.loads(machine.stdout)["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[project\n", "not valid TOML: "),
+        ("[project]\nsede = 1\n", "unknown key project.sede: did you mean seed?"),
+        ('[project]\nboards = ["nano"]\n', "did you mean 'nano33ble'?"),
+        ('[project]\nname = "int"\n', "keyword"),
+        ('[data]\nsource = "npz:absent.npz"\n', "absent.npz: no such file"),
+        ('[[teacher]]\nfile = "absent.keras"\nmode = "frozen"\n', "absent.keras"),
+        ('[student]\nfile = "absent.keras"\n', "absent.keras: no such file"),
+    ],
+)
+def test_a_mistake_in_kd_toml_is_one_line(toml: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "kd.toml").write_text(toml)
+    done = _kd("run", "-q", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert says in done.stderr
+    assert not list(tmp_path.rglob("*.tflite"))
+
+
+def test_a_run_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kd.toml").write_text('[project]\nout = "mine"\n')
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    done = _kd("run", "--fresh", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "exists and is no run folder of kd-embedded" in done.stderr
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years"
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    assert _kd("init", tmp_path).returncode == 0
+    before = (tmp_path / "kd.toml").read_text()
+    done = _kd("init", tmp_path, "--example", "cifar10")
+    assert done.returncode == 2
+    assert "is already there" in done.stderr
+    assert (tmp_path / "kd.toml").read_text() == before
+
+
+@pytest.mark.parametrize("example", ["digits", "cifar10", "npz"])
+def test_every_example_is_a_valid_config(example: str, tmp_path: Path) -> None:
+    from kd_embedded.config import load_config
+
+    document = json.loads(_kd("init", tmp_path, "--example", example, "--json").stdout)
+    assert load_config(Path(document["config"])).project.boards
+
+
+def test_shell_completion_is_clicks_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kd_embedded"],
+        env={"_KD_EMBEDDED_COMPLETE": "bash_source", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "_KD_EMBEDDED_COMPLETE=bash_complete" in done.stdout

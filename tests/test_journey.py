@@ -1,0 +1,175 @@
+"""The command line as a user types it, from a config to firmware and report, on digits with few epochs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kd_embedded import artifacts
+from kd_embedded.pipeline import hash_path
+
+_CONFIG = """
+[project]
+name = "digits"
+out = "run"
+{project}
+[[teacher]]
+epochs = 4
+width = 0.25
+[student]
+width = {width}
+[distill]
+epochs = 4
+{more}
+"""
+_STAGES = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
+
+
+def _config(folder: Path, project: str = "", width: float = 0.5, more: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "kd.toml"
+    path.write_text(_CONFIG.format(project=project, width=width, more=more))
+    return path
+
+
+def _kd(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kd_embedded", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a config whose run is finished."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = _kd("run", _config(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [stage["redone"] for stage in document["stages"]] == [True] * 7
+    assert "teach: working" in done.stderr
+    assert "\r" not in done.stderr and "\x1b" not in done.stderr  # plain lines in a pipe
+    return folder
+
+
+def test_a_run_leaves_every_artifact(finished: Path) -> None:
+    names = ("splits.npz", "teacher.keras", "student.keras", "student_int8.tflite", "validation.json", "report.html")
+    for name in (*names, "run.json", "firmware/esp32/platformio.ini", "firmware/nano33ble/src/model.cpp"):
+        assert (finished / "run" / name).is_file(), name
+    validation = artifacts.read_json(finished / "run" / "validation.json")
+    assert validation["interpreters"]["tflm"]["bytes_compared"] == 359 * 10
+    assert validation["interpreters"]["tflm"]["bytes_different"] == 0
+    assert validation["accuracy"]["student_int8"] > 0.3
+    run = artifacts.read_json(finished / "run" / "run.json")
+    assert run["stages"]["quantize"]["converter"]["per_tensor_dense"] is True  # the Nano's library needs it
+    assert not list((finished / "run").glob(".*"))
+
+
+def test_a_second_run_does_nothing_and_imports_no_tensorflow(finished: Path) -> None:
+    before = hash_path(finished / "run")
+    script = (
+        "import sys; from kd_embedded.cli import group; "
+        f"group.main(['run', {str(finished / 'kd.toml')!r}, '-q'], standalone_mode=False); "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "all up to date" in done.stdout
+    assert done.stderr == ""
+    assert hash_path(finished / "run") == before
+
+
+def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    refused = _kd("distill", config)
+    assert refused.returncode == 2
+    assert "splits.npz: distill needs it and it is not there" in refused.stderr
+    assert _kd("run", config, "--until", "plan").returncode == 0
+    for verb in ("teach", "distill", "quantize", "validate", "codegen", "report"):
+        done = _kd(verb, config, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+    assert hash_path(tmp_path / "run") == hash_path(finished / "run")
+
+
+def test_a_run_killed_in_every_stage_ends_in_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    for stage in _STAGES:
+        _kill_in(stage, config)
+    done = _kd("run", config)
+    assert done.returncode == 0, done.stderr
+    assert hash_path(tmp_path / "run") == hash_path(finished / "run")
+
+
+def _kill_in(stage: str, config: Path) -> None:
+    """Starts a run, and kills it and its children as soon as ``stage`` begins."""
+    command = [sys.executable, "-m", "kd_embedded", "run", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(f"{stage}: working"):
+                time.sleep(0.05)
+                break
+        else:
+            pytest.fail(f"the run ended before {stage}")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_missed_budget_is_a_line_and_exit_code_1(tmp_path: Path) -> None:
+    more = "[budgets]\nmin_accuracy = 0.9999\nmax_flash_kib = 1\n"
+    config = _config(tmp_path, project='boards = ["pico"]', more=more)
+    done = _kd("run", config, "--json")
+    assert done.returncode == 1
+    missed = [line for line in done.stderr.splitlines() if line.startswith("error: budget")]
+    assert len(missed) == 2
+    assert "min_accuracy" in missed[0] and "max_flash_kib on pico" in missed[1]
+    budgets = json.loads(done.stdout)["budgets"]
+    assert [budget["met"] for budget in budgets] == [False, False]
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_student_too_large_is_refused_before_training_with_the_largest_width(tmp_path: Path) -> None:
+    config = tmp_path / "kd.toml"
+    config.write_text('[project]\nboards = ["esp32"]\nout = "run"\n[student]\narch = "resnet8"\nwidth = 8.0\n')
+    done = _kd("run", config)
+    assert done.returncode == 2
+    error = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert len(error) == 1
+    assert "student resnet8 at width 8 on esp32: needs" in error[0]
+    assert "the largest width that fits is" in error[0]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["run.json"]
+    largest = float(error[0].rsplit(" ", 1)[1])
+    config.write_text(config.read_text().replace("8.0", str(largest)))
+    assert _kd("run", config, "--until", "plan").returncode == 0
+
+
+def test_an_ensemble_with_a_frozen_teacher_of_the_users_own(finished: Path, tmp_path: Path) -> None:
+    own = finished / "run" / "teacher.keras"
+    config = tmp_path / "kd.toml"
+    config.write_text(
+        '[project]\nboards = ["esp32"]\nout = "run"\n'
+        f'[[teacher]]\nfile = "{own}"\nmode = "frozen"\n[[teacher]]\narch = "mlp"\nepochs = 2\naugment_shift = 0\n'
+        "[student]\nwidth = 0.5\n[distill]\nepochs = 2\naugment_shift = 1\n"
+    )
+    done = _kd("run", config)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "teacher_2.keras").is_file()
+    assert [len(history) for history in artifacts.read_json(tmp_path / "run" / "teacher_history.json")] == [0, 2]
+    assert (tmp_path / "run" / "teacher.keras").read_bytes() == own.read_bytes()
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(tmp_path / "t.keras")
+    config = tmp_path / "kd.toml"
+    config.write_text('[project]\nout = "run"\n[[teacher]]\nfile = "t.keras"\nmode = "frozen"\n')
+    done = _kd("run", config, "-q")
+    assert done.returncode == 2
+    assert done.stderr == "error: t.keras: gives 3 classes, the data has 10: use a model of the same classes\n"

@@ -1,0 +1,149 @@
+"""The run folder: what is redone and what is not, and who may write where. Stages here are small and train nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_embedded import artifacts, pipeline
+from kd_embedded.config import RunSpec, parse_config
+from kd_embedded.errors import KdError
+from kd_embedded.pipeline import Run, Stage
+from kd_embedded.progress import Progress
+
+
+def _run(folder: Path, **tables: Any) -> Run:
+    return Run(parse_config(tables, "kd.toml"), folder, Progress())
+
+
+def _stage(name: str, reads: tuple[str, ...] = (), **keys: Any) -> Stage:
+    def work(run: Run) -> None:
+        text = "".join(run.path(read).read_text() for read in reads)
+        artifacts.write_text(run.path(f"{name}.txt"), f"{text}{name} {run.spec.distill.alpha}\n")
+
+    return Stage(name, keys.pop("sections", ()), lambda run: (f"{name}.txt",), work, reads=lambda run: reads, **keys)
+
+
+_FIRST = _stage("first", sections=("distill",))
+_SECOND = _stage("second", ("first.txt",))
+
+
+def _both(run: Run) -> list[bool]:
+    run.open_folder(fresh=False)
+    return [run.execute(_FIRST), run.execute(_SECOND)]
+
+
+def test_a_stage_is_redone_only_when_something_it_reads_has_changed(tmp_path: Path) -> None:
+    assert _both(_run(tmp_path)) == [True, True]
+    assert _both(_run(tmp_path)) == [False, False]
+    assert _both(_run(tmp_path, student={"width": 2.0})) == [False, False]
+    assert _both(_run(tmp_path, distill={"alpha": 0.5})) == [True, True]
+    assert _both(_run(tmp_path, distill={"alpha": 0.5}, project={"seed": 2})) == [True, True]
+    run = _run(tmp_path, distill={"alpha": 0.5}, project={"seed": 2})
+    run.path("second.txt").write_text("changed by hand")
+    assert _both(run) == [False, True]
+    run.path("first.txt").unlink()
+    assert _both(_run(tmp_path, distill={"alpha": 0.5}, project={"seed": 2})) == [True, False]
+
+
+def test_a_stage_that_fails_leaves_no_account_of_itself(tmp_path: Path) -> None:
+    def fail(run: Run) -> None:
+        raise KdError("no")
+
+    run = _run(tmp_path)
+    run.open_folder(fresh=False)
+    run.execute(_FIRST)
+    with pytest.raises(KdError):
+        run.execute(Stage("broken", (), lambda run: (), fail))
+    assert list(_run(tmp_path).state) == ["first"]
+
+
+def test_a_missing_artifact_names_the_way_out(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.open_folder(fresh=False)
+    with pytest.raises(KdError, match="first.txt: second needs it and it is not there: run the stages before it"):
+        run.execute(_SECOND)
+
+
+def test_run_json_tells_versions_seed_config_and_hashes(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    _both(run)
+    document = artifacts.read_json(run.path(artifacts.RUN))
+    assert document["seed"] == 1
+    assert document["config"]["distill"]["temperature"] == 4.0
+    assert document["versions"]["keras"]
+    assert document["stages"]["first"]["wrote"]["first.txt"] == pipeline.hash_path(run.path("first.txt"))
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "digits"
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(KdError, match="exists and is no run folder"):
+        _run(tmp_path).open_folder(fresh=True)
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_fresh_empties_a_folder_of_ours_and_leftovers_of_a_kill_go(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    _both(run)
+    (run.folder / ".kd-cut").mkdir()
+    (run.folder / ".kd-cut" / "student.keras").write_bytes(b"half")
+    run.open_folder(fresh=False)
+    assert not (run.folder / ".kd-cut").exists()
+    again = _run(tmp_path)
+    again.open_folder(fresh=True)
+    assert [path.name for path in again.folder.iterdir()] == ["run.json"]
+
+
+def test_data_boards_files_and_tool_are_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.keras").write_bytes(b"1")
+    stage = _stage("first", needs_boards=True, needs_tool=True, needs_data=True, files=lambda run: ("own.keras",))
+    keys = {_run(tmp_path).key(stage)}
+    keys.add(_run(tmp_path, project={"boards": ["pico"]}).key(stage))
+    (tmp_path / "own.keras").write_bytes(b"2")
+    keys.add(_run(tmp_path).key(stage))
+    monkeypatch.setattr(pipeline, "__version__", "9.9.9")
+    keys.add(_run(tmp_path).key(stage))
+    monkeypatch.setattr("kd_embedded.data.fingerprint", lambda spec, base: "other data")
+    keys.add(_run(tmp_path).key(stage))
+    assert len(keys) == 5
+    (tmp_path / "own.keras").unlink()
+    with pytest.raises(KdError, match="own.keras: no such file"):
+        _run(tmp_path).key(stage)
+
+
+def test_artifacts_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.bin"
+    artifacts.write_bytes(path, b"whole")
+    with pytest.raises(RuntimeError), artifacts.replacing(path) as temporary:
+        temporary.write_bytes(b"ha")
+        raise RuntimeError
+    assert path.read_bytes() == b"whole"
+    assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
+
+
+def test_a_full_disk_and_a_place_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KdError, match="cannot write: No space left on device"),
+        artifacts.replacing(tmp_path / "file") as temporary,
+    ):
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(b"x" * 10)
+    (tmp_path / "blocker").write_text("a file where a folder should be")
+    with pytest.raises(KdError, match="blocker"):
+        artifacts.write_text(tmp_path / "blocker" / "file", "text")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["blocker"]
+
+
+def test_json_that_is_absent_or_broken_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(KdError, match="no such file"):
+        artifacts.read_json(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text("{")
+    with pytest.raises(KdError, match="cannot be read as JSON"):
+        artifacts.read_json(tmp_path / "b.json")
+
+
+def test_the_default_run_is_the_digits_example() -> None:
+    assert RunSpec().data.source == "sklearn:digits"
+    assert Run(RunSpec(), Path(), Progress()).data_fingerprint
