@@ -92,9 +92,10 @@ def load_samples(path: Path, graph: Graph, *, fewest: int = 1) -> tuple[NDArray[
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("one bare array")
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("one bare array")
+        with archive:
             return {name: archive[name] for name in archive.files if name in ("x", "y")}
     except FileNotFoundError:
         raise DataError("no such file", where=str(path)) from None

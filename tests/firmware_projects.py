@@ -24,7 +24,7 @@ SANITIZED = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def golden(model: bytes, count: int = 8) -> Golden:
-    """Seeded inputs and outputs of the right shapes. The outputs are no interpreter's: the fake engine looks them up."""
+    """Seeded inputs and outputs of the right shapes. The outputs are made up: the fake engine looks them up."""
     graph = codegen.checked_graph(model, "test")
     generator = np.random.default_rng(1)
     x_q = generator.integers(-128, 128, (count, *graph.input.shape[1:]), dtype=np.int8)

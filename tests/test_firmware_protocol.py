@@ -6,13 +6,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import firmware_projects as projects
 import numpy as np
 import pytest
+from conftest import require_tool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import firmware_projects as projects
-from conftest import require_tool
 from tflite_builder import O, T, build
 
 from kd_embedded.golden import quantize
@@ -121,7 +120,8 @@ def test_info_tells_where_everything_comes_from(program: Path) -> None:
     assert told["arena_bytes"] == "4096" and told["arena_used_bytes"] == "1234"
     assert told["input"].startswith("int8 1x8x8x1, real = 0.003920") and told["golden_source"] == "test split"
     assert told["test_accuracy"] == "97.10 %"
-    assert [line for line in lines if "label" in line] == [f'info: label {i} "{n}"' for i, n in enumerate(projects.LABELS)]
+    labels = [f'info: label {i} "{name}"' for i, name in enumerate(projects.LABELS)]
+    assert [line for line in lines if "label" in line] == labels
 
 
 @pytest.mark.parametrize("command", ["infer " + "00" * 64, "infer 0", "selftest", "sample"])
