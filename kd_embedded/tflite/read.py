@@ -35,7 +35,7 @@ from kd_embedded.tflite.graph import Graph, Op, QuantParams, Tensor
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _MAX_FILE_BYTES = 64 << 20
-_MAX_TENSOR_BYTES = (1 << 31) - 1  # the interpreters count bytes in int32
+_MAX_TENSOR_BYTES = 32 << 20
 _MAX_OPTION_ELEMENTS = 64  # shapes and axes: no op has more
 _DTYPES = {
     "FLOAT32": "float32",
@@ -167,8 +167,14 @@ class _Decoder:
         dtype = _DTYPES[type_name]
         shape = self._ints(raw.ShapeLength(), raw.ShapeAsNumpy)
         signature = self._ints(raw.ShapeSignatureLength(), raw.ShapeSignatureAsNumpy)
-        if min(shape, default=0) < 0 or math.prod(shape) * np.dtype(dtype).itemsize > _MAX_TENSOR_BYTES:
+        if min(shape, default=0) < 0:
             raise ValueError(f"tensor {index} has shape {list(shape)}")
+        if math.prod(shape) * np.dtype(dtype).itemsize > _MAX_TENSOR_BYTES:
+            raise self._error(
+                f"tensor {index} ({name}) has shape {list(shape)}, more than the {_MAX_TENSOR_BYTES >> 20} MiB that "
+                "any microcontroller holds",
+                "use a smaller model",
+            )
         return Tensor(
             index=index,
             name=name,
