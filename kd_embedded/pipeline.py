@@ -97,7 +97,7 @@ class Run:
             )
         if fresh:
             shutil.rmtree(self.folder, ignore_errors=True)
-        for leftover in self.folder.glob(".kd-*"):
+        for leftover in (*self.folder.glob(".kd-*"), *self.path(artifacts.FIRMWARE).glob(".kd-*")):
             shutil.rmtree(leftover, ignore_errors=True)
         if not marker.exists():
             self.store()

@@ -88,9 +88,10 @@ def test_fresh_empties_a_folder_of_ours_and_leftovers_of_a_kill_go(tmp_path: Pat
     run = _run(tmp_path)
     _both(run)
     (run.folder / ".kd-cut").mkdir()
+    (run.folder / "firmware" / ".kd-cut").mkdir(parents=True)
     (run.folder / ".kd-cut" / "student.keras").write_bytes(b"half")
     run.open_folder(fresh=False)
-    assert not (run.folder / ".kd-cut").exists()
+    assert not list(run.folder.rglob(".kd-*"))
     again = _run(tmp_path)
     again.open_folder(fresh=True)
     assert [path.name for path in again.folder.iterdir()] == ["run.json"]
