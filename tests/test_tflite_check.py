@@ -28,12 +28,19 @@ CASES = {
         build([FLOAT, T([4, 4], data=WEIGHTS), FLOAT], [O("FULLY_CONNECTED", [0, 1, -1], [2])]),
         ["op 0 (FULLY_CONNECTED) is dynamic range quantized", "tensor real", "representative_dataset"],
     ),
+    "dynamic range, small weights left in float": (
+        build(
+            [FLOAT, T([4, 4], "float32", None, data=WEIGHTS), FLOAT, T([4, 4], data=WEIGHTS), FLOAT],
+            [O("FULLY_CONNECTED", [0, 1, -1], [2]), O("FULLY_CONNECTED", [2, 3, -1], [4])],
+        ),
+        ["op 1 (FULLY_CONNECTED) is dynamic range quantized", "tensor real"],
+    ),
     "weights only": (
         build(
             [FLOAT, T([4, 4], data=WEIGHTS), T([4, 4], "float32", None), FLOAT],
             [O("DEQUANTIZE", [1], [2]), O("FULLY_CONNECTED", [0, 2, -1], [3])],
         ),
-        ["op 0 (DEQUANTIZE) is dynamic range quantized"],
+        ["op 0 (DEQUANTIZE) expands quantized weights to floats"],
     ),
     "int16": (dense(dtype="int16"), ["op 0 (FULLY_CONNECTED) has int16 activations", "tensor tensor_0", "int8"]),
     "uint8": (one_op("RELU", T([1, 4], "uint8"), T([1, 4], "uint8")), ["op 0 (RELU) has uint8 values"]),

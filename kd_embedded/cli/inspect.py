@@ -117,7 +117,7 @@ def _edge(tensor: Mapping[str, Any]) -> str:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+    return "x".join(map(str, shape)) or "scalar"
 
 
 def _kib(count: int) -> str:

@@ -28,6 +28,7 @@ class Departure:
 def check_full_int8(graph: Graph, where: str) -> None:
     """Raises a ModelError that names op, tensor and way out, unless ``graph`` is a full-int8 model for TFLM."""
     _check_edges(graph, where)
+    _check_dynamic_range(graph, where)
     for op in graph.ops:
         _check_known(op, where)
         tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i >= 0]
@@ -72,6 +73,19 @@ def _check_edges(graph: Graph, where: str) -> None:
             raise ModelError(f"has {len(indices)} {kind}s ({names}), and one is supported", where=where, todo=todo)
 
 
+def _check_dynamic_range(graph: Graph, where: str) -> None:
+    """Only large weights are int8 in such a model, so its first ops may look like those of a float model."""
+    for op in graph.ops:
+        tensors = [graph.tensors[i] for i in op.inputs if i >= 0]
+        floats = [tensor for tensor in tensors if tensor.dtype == "float32" and tensor.data is None]
+        if floats and any(tensor.dtype == "int8" and tensor.data is not None for tensor in tensors):
+            raise ModelError(
+                f"{describe(op)} is dynamic range quantized: int8 weights, but float32 tensor {floats[0].name}",
+                where=where,
+                todo=_FULL_INT8,
+            )
+
+
 def _check_known(op: Op, where: str) -> None:
     if op.name == "CUSTOM":
         raise ModelError(
@@ -110,9 +124,8 @@ def _wrong_type(graph: Graph, op: Op, tensor: Tensor) -> tuple[str, str]:
         return "has int16 activations", f"only int8 activations are supported: {_FULL_INT8}"
     if tensor.dtype == "uint8":
         return "has uint8 values, as TensorFlow 1 quantized them", _FULL_INT8
-    constants = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].data is not None]
-    if any(constant.dtype == "int8" for constant in constants):
-        return "is dynamic range quantized (int8 weights, float32 activations)", _FULL_INT8
+    if op.name == "DEQUANTIZE" and any(i >= 0 and graph.tensors[i].data is not None for i in op.inputs):
+        return "expands quantized weights to floats", _FULL_INT8
     return f"computes in {tensor.dtype}", _FULL_INT8
 
 
