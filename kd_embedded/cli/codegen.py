@@ -7,49 +7,55 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kd_embedded.cli import Outcome, verb
+from kd_embedded.cli import Outcome, _stages, verb
+from kd_embedded.errors import ConfigError
 from kd_embedded.progress import Progress
 
 if TYPE_CHECKING:
     from kd_embedded.codegen import Plan
 
 
-@click.argument("model", metavar="MODEL.tflite", type=click.Path(path_type=Path))
-@click.option("--board", "boards", multiple=True, required=True, metavar="NAME", help="The board; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The project's folder, or that of several.")
-@click.option("--name", help="The project's name; otherwise the model file's.")
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="The outputs' names, one a line.")
+@click.argument("what", metavar="[CONFIG | MODEL.tflite]", type=click.Path(path_type=Path), default="kd.toml")
+@_stages.BOARDS
+@_stages.FRESH
+@click.option("--out", type=click.Path(path_type=Path), help="Model only: the project's folder, or that of several.")
+@click.option("--name", help="Model only: the project's name; otherwise the file's.")
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Model only: output names, one a line.")
 @click.option(
-    "--golden", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs x (and classes y) for the selftest."
+    "--golden", type=click.Path(path_type=Path), metavar="FILE.npz", help="Model only: inputs x (and classes y)."
 )
-@click.option("--engine", default="tflm", show_default=True, help="What runs the model on the board.")
+@click.option("--engine", default="tflm", show_default=True, help="Model only: what runs it on the board.")
 @verb
 def command(
     progress: Progress,
-    model: Path,
+    what: Path,
     boards: tuple[str, ...],
-    out: Path,
+    fresh: bool,
+    out: Path | None,
     name: str | None,
     labels: Path | None,
     golden: Path | None,
     engine: str,
 ) -> Outcome:
-    """Generate firmware projects for a full-int8 MODEL.tflite: a PlatformIO project that proves itself on the board.
+    """Generate PlatformIO projects for the student of CONFIG (kd.toml), or for any full-int8 MODEL.tflite.
 
-    Without --golden the selftest's inputs are seeded random ones.
+    A model needs --board and --out. Without --golden the vectors of its selftest are seeded random inputs.
     """
+    if what.suffix == ".toml":
+        return _stages.one_stage("codegen", progress, what, boards, fresh)
+    if not boards or out is None:
+        missing = "--out" if boards else "--board"
+        raise ConfigError(f"a model needs {missing}", where=str(what), todo="see kd-embedded codegen --help")
+    return _of_model(progress, what, boards, out, name=name or what.stem, labels=labels, golden=golden, engine=engine)
+
+
+def _of_model(progress: Progress, model: Path, boards: tuple[str, ...], out: Path, **options: Any) -> Outcome:
     from kd_embedded import codegen
     from kd_embedded.boards import load_board
 
     chosen = [load_board(board) for board in dict.fromkeys(boards)]
-    plans = codegen.plan_file(
-        model,
-        [(board, out / board.name if len(chosen) > 1 else out) for board in chosen],
-        name=name or model.stem,
-        labels=labels,
-        golden=golden,
-        engine=engine,
-    )
+    outs = [(board, out / board.name if len(chosen) > 1 else out) for board in chosen]
+    plans = codegen.plan_file(model, outs, **options)
     for plan in plans:
         plan.write()
         if not plan.project.arena_probed:
