@@ -1,0 +1,380 @@
+"""A run folder to one self-contained HTML page, ``report.html``: it quotes the artifacts and measures nothing anew.
+
+``read`` takes the artifacts from the folder, ``render`` is a pure function from them to the page's text.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from kd_embedded import artifacts, report_pictures
+from kd_embedded.boards import Board, load_boards
+from kd_embedded.codegen.arena import Arena, size_arena
+from kd_embedded.codegen.folder import read_marker
+from kd_embedded.config import RunSpec, TeacherSpec, config_sha256
+from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
+from kd_embedded.tflite.analyze import OpCost, analyze
+from kd_embedded.tflite.graph import Graph, Tensor
+from kd_embedded.tflite.read import parse_model, read_bytes
+from kd_embedded.validate import failures
+
+PLAN = "plan.json"
+TEACHER_HISTORY = "teacher_history.json"
+STUDENT_HISTORY = "student_history.json"
+TEMPLATE = "report.html.j2"
+
+FLASH_PARTS = ("framework and runtime", "model", "golden vectors")
+RAM_PARTS = ("framework and runtime", "arena", "kernel scratch", "margin")
+_INTERPRETERS = {"builtin_ref": "BUILTIN_REF", "default": "Default kernels", "tflm": "TensorFlow Lite Micro"}
+_SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside the classes
+_MANY_CLASSES = 24  # above, it is set in small type
+_SHADES = 9
+
+History = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Artifacts:
+    """What the page quotes. ``record`` is run.json without the report's own entry, ``boards`` all there are.
+
+    ``arena`` is that of the model without a board's scratch; ``markers`` are those of the generated projects, by board.
+    """
+
+    spec: RunSpec
+    record: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    validation: Mapping[str, Any]
+    teachers: Sequence[History]
+    student: History
+    graph: Graph
+    arena: Arena
+    boards: tuple[Board, ...]
+    markers: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first thing a reader sees. ``kind`` is "good", "warn" or "bad"; ``lines`` say why, one sentence each."""
+
+    kind: str
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the firmware takes of one board; ``golden_bytes`` is the part of its flash for the golden vectors."""
+
+    board: Board
+    chosen: bool
+    fit: Fit
+    golden_bytes: int
+
+
+def read(folder: Path, spec: RunSpec) -> Artifacts:
+    """The artifacts of a run in ``folder``. Raises KdError where one is absent or broken."""
+    model = read_bytes(folder / artifacts.STUDENT_INT8)
+    graph = parse_model(model, artifacts.STUDENT_INT8)
+    record = artifacts.read_json(folder / artifacts.RUN)
+    stages = {name: entry for name, entry in record["stages"].items() if name != "report"}
+    return Artifacts(
+        spec=spec,
+        record={**record, "stages": stages},
+        plan=artifacts.read_json(folder / PLAN),
+        validation=artifacts.read_json(folder / artifacts.VALIDATION),
+        teachers=artifacts.read_json(folder / TEACHER_HISTORY),
+        student=artifacts.read_json(folder / STUDENT_HISTORY),
+        graph=graph,
+        arena=size_arena(model, graph),
+        boards=load_boards(),
+        markers={name: read_marker(folder / artifacts.FIRMWARE / name) for name in spec.project.boards},
+    )
+
+
+def render(found: Artifacts) -> str:
+    """The page. The same artifacts give the same bytes."""
+    jinja = Environment(
+        loader=FileSystemLoader(Path(__file__).resolve().parent),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    jinja.filters |= {"percent": percent, "points": points, "count": count, "kib": kib, "shape": shape}
+    sizes = board_sizes(found)
+    return jinja.get_template(TEMPLATE).render(
+        name=found.spec.project.name,
+        verdict=verdict(found.validation),
+        asked=list(_asked(found)),
+        config=config_text(found.spec),
+        config_sha256=config_sha256(found.spec),
+        record=found.record,
+        plan=found.plan,
+        validation=found.validation,
+        interpreters=_INTERPRETERS,
+        ladder=_ladder(found.validation),
+        confusion=_confusion(found.validation),
+        curves=list(_curves(found)),
+        sizes=sizes,
+        size_pictures=_size_pictures(sizes, found),
+        flash_parts=FLASH_PARTS,
+        ram_parts=RAM_PARTS,
+        margin=ARENA_MARGIN_BYTES,
+        analysis=analyze(found.graph),
+        op_shares=_shares(analyze(found.graph).ops),
+        graph=found.graph,
+        edges=[("Input", _edge(found.graph.input)), ("Output", _edge(found.graph.output))],
+        arena=found.arena,
+        budgets=list(_budgets(found.validation)),
+        projects=_projects(found, sizes),
+        golden=_golden_vectors(found),
+    )
+
+
+def verdict(validation: Mapping[str, Any]) -> Verdict:
+    """What was compared and found, in words, and whether every budget is met."""
+    told = [f"{line[0].upper()}{line[1:]}." for line in failures(validation)]
+    budgets = validation["budgets"]
+    missed = sum(not budget["met"] for budget in budgets)
+    parted, misses = told[: len(told) - missed], told[len(told) - missed :]
+    short = "a budget is missed" if missed == 1 else f"{missed} budgets are missed"
+    if not budgets:
+        misses = ["No budget was set."]
+    elif not missed:
+        misses = ["The budget is met." if len(budgets) == 1 else f"All {len(budgets)} budgets are met."]
+    if parted:
+        title = "Wrong on the board" + (f", and {short}" if missed else "")
+        return Verdict("bad", title, (*parted, *misses))
+    tflm, samples = validation["interpreters"]["tflm"], validation["samples"]
+    if validation["missing_proof"] or not tflm["bytes_compared"]:
+        title = "Not proven" + (f", and {short}" if missed else "")
+        by = "TensorFlow Lite Micro itself" if validation["oracle"] == "tflm" else "the interpreters below"
+        ran = f"The int8 model was measured on {samples:,} test samples with {by}, but a proof is missing."
+        return Verdict("bad" if missed else "warn", title, (ran, *validation["missing_proof"], *misses))
+    proof = (
+        f"BUILTIN_REF and TensorFlow Lite Micro both ran the int8 model on {samples:,} test samples: "
+        f"all {tflm['bytes_compared']:,} output bytes are equal."
+    )
+    return Verdict("bad" if missed else "good", f"Proven, but {short}" if missed else "Proven", (proof, *misses))
+
+
+def board_sizes(found: Artifacts) -> list[Size]:
+    """The model on every board: what it takes, and whether it fits."""
+    vectors = _golden_vectors(found)
+    golden = vectors * (found.graph.input.bytes + found.graph.output.bytes)
+    return [
+        Size(
+            board,
+            board.name in found.spec.project.boards,
+            fit(board, found.graph, found.arena.bytes, golden_vectors=vectors),
+            golden,
+        )
+        for board in found.boards
+    ]
+
+
+def _golden_vectors(found: Artifacts) -> int:
+    return min(found.spec.codegen.golden_vectors, int(found.validation["samples"]))
+
+
+def config_text(spec: RunSpec) -> str:
+    """Every setting in the form of kd.toml, but for the place of the run folder, which changes nothing in it."""
+    lines: list[str] = []
+    for table, section in spec.model_dump(mode="json", exclude={"project": {"out"}}).items():
+        for part in section if isinstance(section, list) else [section]:
+            lines += ["", f"[[{table}]]" if isinstance(section, list) else f"[{table}]"]
+            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in part.items()]
+    return "\n".join(lines[1:])
+
+
+def _asked(found: Artifacts) -> Iterator[tuple[str, Sequence[str]]]:
+    spec, distill = found.spec, found.spec.distill
+    tested = f"{found.validation['samples']:,} test samples that nothing before validation has read"
+    yield "Data", [f"{spec.data.source}; {tested}"]
+    yield "Teachers" if len(spec.teacher) > 1 else "Teacher", [_teacher(teacher) for teacher in spec.teacher]
+    student = spec.student.file or f"{spec.student.arch}, width {spec.student.width:g}"
+    yield "Student", [f"{student}; {found.plan['parameters']:,} parameters"]
+    how = f"{distill.epochs} epochs at most, {distill.optimizer}, learning rate {distill.learning_rate:g}"
+    soft = (
+        f"alpha {distill.alpha:g}, temperature {distill.temperature:g}" if distill.alpha else "labels alone (alpha 0)"
+    )
+    yield "Distillation", [f"{soft}; {how}"]
+    quantize = spec.quantize
+    calibrated = f"calibrated on at most {quantize.representative_samples:,} training samples"
+    yield "Quantization", [f"int8 in and out, {quantize.output}; {calibrated}"]
+    titles = {board.name: board.title for board in found.boards}
+    yield "Boards", [f"{titles[name]} ({name})" for name in spec.project.boards]
+    yield "Seed", [str(spec.project.seed)]
+
+
+def _teacher(spec: TeacherSpec) -> str:
+    model = spec.file or f"{spec.arch}, width {spec.width:g}"
+    if spec.mode == "frozen":
+        return f"{model}; frozen, used as it is"
+    verb = "trained from new weights" if spec.mode == "train" else "fine-tuned"
+    return f"{model}; {verb}, {spec.epochs} epochs at most, {spec.optimizer}, learning rate {spec.learning_rate:g}"
+
+
+def _ladder(validation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    accuracy, drop = validation["accuracy"], validation["drop"]
+    return [
+        {"name": "Teacher", "accuracy": accuracy["teacher"], "drop": None, "first": True},
+        {
+            "name": "Float student",
+            "accuracy": accuracy["student_float"],
+            "drop": drop["teacher_to_float"],
+            "first": False,
+        },
+        {"name": "Int8 student", "accuracy": accuracy["student_int8"], "drop": drop["float_to_int8"], "first": False},
+    ]
+
+
+def _confusion(validation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The matrix with a shade for each cell: the share of its row, from 1 to _SHADES; 0 where nothing fell."""
+    matrix = validation["confusion"]
+    if matrix is None:
+        return None
+    names = [entry["name"] for entry in validation["per_class"]]
+    rows = []
+    for i, row in enumerate(matrix):
+        whole = max(sum(row), 1)
+        shades = [0 if not cell else 1 + round((_SHADES - 1) * cell / whole) for cell in row]
+        kinds = ["d" if i == j else "e" for j in range(len(row))]
+        rows.append({"index": i, "name": names[i], "cells": list(zip(row, kinds, shades, strict=True))})
+    return {"names": names, "rows": rows, "small": len(names) <= _SMALL_MATRIX, "many": len(names) > _MANY_CLASSES}
+
+
+def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
+    """For each model its two pictures, or the sentence that stands in their place."""
+    several = len(found.teachers) > 1
+    for number, (history, spec) in enumerate(zip(found.teachers, found.spec.teacher, strict=True), 1):
+        title = f"Teacher {number}" if several else "Teacher"
+        told = "It was frozen: taken as it is, and not trained." if spec.mode == "frozen" else "No epoch is on record."
+        yield _curve(history, title, told)
+    yield _curve(found.student, "Student", "No epoch is on record.")
+
+
+def _curve(history: History, title: str, otherwise: str) -> dict[str, Any]:
+    if not history:
+        return {"title": title, "otherwise": otherwise, "pictures": []}
+    kept = max(range(len(history)), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_loss"], -i))
+    pictures = [
+        Markup(report_pictures.curve(history, figure, f"{title}, {figure}", kept))  # our own SVG of numbers and words
+        for figure in ("loss", "accuracy")
+    ]
+    return {
+        "title": title,
+        "otherwise": "",
+        "pictures": pictures,
+        "epochs": len(history),
+        "kept": kept + 1,
+        "record": history[kept],
+    }
+
+
+def _size_pictures(sizes: Sequence[Size], found: Artifacts) -> list[Markup]:
+    flash = [
+        report_pictures.Bar(
+            size.board.name,
+            size.chosen,
+            size.fit.fits,
+            (size.board.allowance.flash_bytes, found.graph.model_bytes, size.golden_bytes),
+            size.board.flash_bytes,
+        )
+        for size in sizes
+    ]
+    ram = [
+        report_pictures.Bar(size.board.name, size.chosen, size.fit.fits, _ram_parts(size, found), size.board.ram_bytes)
+        for size in sizes
+    ]
+    pictures = ((flash, "Flash, share of what the board has"), (ram, "RAM, share of what the board has"))
+    return [Markup(report_pictures.sizes(bars, title)) for bars, title in pictures]  # board names are checked
+
+
+def _ram_parts(size: Size, found: Artifacts) -> tuple[int, ...]:
+    """RAM by RAM_PARTS; the arena is rounded up, and the margin takes the rest."""
+    margin = size.fit.arena_bytes - found.arena.bytes - size.fit.scratch_bytes
+    return size.board.allowance.ram_bytes, found.arena.bytes, size.fit.scratch_bytes, margin
+
+
+def _shares(ops: Sequence[OpCost]) -> list[int]:
+    """Each op's MACs in percent of those of the largest, for the bar behind the figure."""
+    largest = max((op.macs for op in ops), default=0) or 1
+    return [round(100 * op.macs / largest) for op in ops]
+
+
+def _edge(tensor: Tensor) -> str:
+    text = f"{tensor.dtype} {shape(tensor.shape)}"
+    if tensor.quant is None:
+        return text
+    return f"{text}, real = {tensor.quant.scale[0]:.9g} × (q - {tensor.quant.zero_point[0]})".replace("- -", "+ ")
+
+
+_BUDGETS = {
+    "min_accuracy": "Accuracy, at least",
+    "max_accuracy_drop": "Drop from the teacher, at most",
+    "max_flash_kib": "Flash, at most",
+    "max_ram_kib": "RAM, at most",
+}
+
+
+def _budgets(validation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for budget in validation["budgets"]:
+        yield {**budget, "title": _BUDGETS[budget["name"]], "in_kib": budget["name"].endswith("_kib")}
+
+
+def _projects(found: Artifacts, sizes: Sequence[Size]) -> list[dict[str, Any]]:
+    """The commands for each generated project, typed in the run folder."""
+    projects = []
+    for size in sizes:
+        if size.chosen:
+            place = shlex.quote(f"{artifacts.FIRMWARE}/{size.board.name}")
+            lines = (
+                ("build", f"kd-embedded build {place}"),
+                ("flash", f"kd-embedded flash {place}"),
+                ("monitor", f"kd-embedded monitor {place}"),
+            )
+            pio = (f"pio run -d {place}", f"pio run -d {place} -t upload", f"pio device monitor -d {place}")
+            marker = found.markers[size.board.name]
+            projects.append({"size": size, "place": place, "commands": lines, "pio": pio, "marker": marker})
+    return projects
+
+
+def percent(share: float) -> Markup:
+    """A share of 0 to 1 as ``99.16 %``; the figure itself stands in the element's value, as for those below."""
+    return _data(share, f"{100 * share:.2f}\N{NO-BREAK SPACE}%")
+
+
+def points(drop: float) -> Markup:
+    """A drop as the change in percentage points that it is: ``-0.28 points``."""
+    change = round(-100 * drop, 2) or 0.0
+    sign = "\N{MINUS SIGN}" if change < 0 else "+" if change > 0 else "±"
+    return _data(drop, f"{sign}{abs(change):.2f}\N{NO-BREAK SPACE}points")
+
+
+def count(number: int) -> Markup:
+    """``27,272``."""
+    return _data(number, f"{number:,}")
+
+
+def kib(size: int) -> Markup:
+    """Bytes as ``427.5 KiB``."""
+    return _data(size, f"{size / 1024:,.1f}\N{NO-BREAK SPACE}KiB")
+
+
+def shape(dimensions: Sequence[int]) -> str:
+    """``1×8×8×12``."""
+    return "×".join(map(str, dimensions))
+
+
+def _data(value: float, text: str) -> Markup:
+    return Markup('<data value="{}">{}</data>').format(json.dumps(value), text)

@@ -1,0 +1,169 @@
+"""The report's pictures: training curves and sizes, as SVG that stands inside an HTML page.
+
+Colours are the page's own CSS variables, so a picture follows light and dark; text stays text. The same figures give
+the same bytes, whatever the user's matplotlibrc says.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+# Stand-ins that matplotlib writes and the page's CSS variables replace.
+_COLOURS = {f"#0f{index:02x}f0": name for index, name in enumerate(("ink", "muted", "line", "bad", "train", "val"))}
+_COLOURS |= {f"#f0{index:02x}0f": f"part{index}" for index in range(4)}
+_HEX = {name: colour for colour, name in _COLOURS.items()}
+
+_WIDTH = 460.0  # points; one SVG point is one CSS pixel at the picture's full size
+_FONT = 12.0
+_ROW = 26.0
+_MOST_SHARE = 1.6  # of a board's budget; a longer bar is cut off there
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One board's bar: ``parts`` are bytes in the order of the legend, ``limit`` the board's bytes."""
+
+    name: str
+    chosen: bool
+    fits: bool
+    parts: tuple[int, ...]
+    limit: int
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """matplotlib as it comes, but that text stays text; what the user has set is back afterwards."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.fonttype": "none", "font.size": _FONT})
+        yield
+
+
+@_drawing()
+def curve(history: Sequence[Mapping[str, float]], figure: str, title: str, kept: int) -> str:
+    """``figure`` ("loss" or "accuracy") of training and validation samples by epoch; ``kept`` is the epoch's index."""
+    train, val = ([record[f"{part}{figure}"] for record in history] for part in ("", "val_"))
+    epochs = range(1, len(history) + 1)
+    canvas, axes = _figure(210.0, left=46.0, right=12.0, top=24.0, bottom=38.0)
+    marker = "o" if len(history) < 3 else ""
+    axes.plot(epochs, train, color=_HEX["train"], linewidth=1.3, linestyle=(0, (4, 2)), marker=marker, markersize=3)
+    axes.plot(epochs, val, color=_HEX["val"], linewidth=1.6, marker=marker, markersize=3)
+    axes.plot([kept + 1], [val[kept]], color=_HEX["val"], marker="o", markersize=5.5, linestyle="")
+    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9)
+    axes.set_xlabel("epoch", color=_HEX["muted"], labelpad=3)
+    axes.xaxis.set_major_locator(_ticker().MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.grid(True, axis="y", color=_HEX["line"], linewidth=0.8)
+    if figure == "accuracy":
+        axes.yaxis.set_major_locator(_ticker().MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        # Most runs are at chance for an epoch or two; the axis is for what comes after.
+        settled = [value for values in (train, val) for value in values[len(values) // 10 :]]
+        room = 0.06 * (max(settled) - min(settled)) or 0.05
+        axes.set_ylim(max(0.0, min(settled) - room), min(1.0, max(settled)) + room)
+    elif min(train + val) > 0 and max(train + val) > 30 * min(train + val):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(_ticker().NullLocator())
+    return _svg(canvas, f"{title}: {figure}", f"{title}: {figure} by epoch, training and validation")
+
+
+@_drawing()
+def sizes(bars: Sequence[Bar], title: str) -> str:
+    """A bar for each board, from 0 to what it has, in stacked parts; a share that is too much is told in red."""
+    left = 26.0 + 7.4 * max(len(bar.name) for bar in bars)
+    canvas, axes = _figure(_ROW * len(bars) + 58.0, left=left, right=52.0, top=26.0, bottom=30.0)
+    rows = range(len(bars))
+    shares = [sum(bar.parts) / bar.limit for bar in bars]
+    limit = min(_MOST_SHARE, max(1.0, *shares))
+    axes.barh(rows, [1.0] * len(bars), height=0.56, color=_HEX["line"])
+    for row, bar in enumerate(bars):
+        start = 0.0
+        for index, part in enumerate(bar.parts):
+            end = min(start + part / bar.limit, limit)
+            axes.barh(row, end - start, left=start, height=0.56, color=_HEX[f"part{index}"])
+            start = end
+        colour = _HEX["ink"] if shares[row] <= 1 else _HEX["bad"]
+        axes.text(
+            1.02,
+            row,
+            _percent(shares[row]),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=_FONT,
+            color=colour,
+        )
+    if limit > 1:
+        axes.axvline(1.0, color=_HEX["bad"], linewidth=1.2)
+    axes.set_xlim(0, limit)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9, x=-(left - 2) / (_WIDTH - left - 52.0))
+    axes.set_yticks(rows, [f"● {bar.name}" if bar.chosen else bar.name for bar in bars])
+    for label, bar in zip(axes.get_yticklabels(), bars, strict=True):
+        label.set_color(_HEX["bad"] if not bar.fits else _HEX["ink"] if bar.chosen else _HEX["muted"])
+        label.set_fontweight("bold" if bar.chosen else "normal")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.xaxis.set_major_locator(_ticker().MultipleLocator(0.25))
+    axes.spines["left"].set_visible(False)
+    told = "; ".join(f"{bar.name} {_percent(share)}" for bar, share in zip(bars, shares, strict=True))
+    return _svg(canvas, title, f"{title}: {told}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _figure(height: float, *, left: float, right: float, top: float, bottom: float) -> tuple[Any, Any]:
+    """A figure of _WIDTH x ``height`` and its axes, with margins in points."""
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
+    axes: Any = canvas.add_axes(
+        (left / _WIDTH, bottom / height, (_WIDTH - left - right) / _WIDTH, (height - top - bottom) / height)
+    )
+    canvas.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelcolor=_HEX["muted"], pad=5)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(_HEX["line"])
+    return canvas, axes
+
+
+def _svg(canvas: Any, salt: str, label: str) -> str:
+    """``canvas`` as an SVG element: no prolog, no metadata, only the ids that it uses, colours by variable."""
+    import matplotlib
+
+    matplotlib.rcParams["svg.hashsalt"] = salt
+    stream = io.StringIO()
+    canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
+    used = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", text))
+    names = {name for pair in used for name in pair}
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in names else "", text)
+    view = re.search(r'viewBox="[^"]+"', text)
+    assert view is not None
+    text = re.sub(r"<svg[^>]*>", f'<svg {view[0]} role="img" aria-label="{_attribute(label)}">', text, count=1)
+    for colour, name in _COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
+    return text
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+def _ticker() -> Any:
+    from matplotlib import ticker
+
+    return ticker
