@@ -59,11 +59,11 @@ def build_host(project: Path, replaced: Mapping[str, str] | None = None) -> Path
     return compile_host(project / "program", sources, [project / "src"])
 
 
-def compile_host(program: Path, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
+def compile_host(program: Path, sources: Sequence[Path], includes: Sequence[Path], flags: Sequence[str] = ()) -> Path:
     """One strict and sanitized compilation to ``program``."""
     compiler = shutil.which("g++")
     assert compiler
-    command = [compiler, *STRICT, *SANITIZED, *(f"-I{folder}" for folder in includes), *map(str, sources)]
+    command = [compiler, *STRICT, *SANITIZED, *flags, *(f"-I{folder}" for folder in includes), *map(str, sources)]
     subprocess.run([*command, "-o", str(program)], check=True)
     return program
 

@@ -204,12 +204,12 @@ def test_the_users_function_feeds_sample(tmp_path: Path) -> None:
 def test_main_joins_serial_and_protocol(tmp_path: Path) -> None:
     require_tool("g++")
     out = tmp_path / "tiny"
-    for board in ("esp32", "nano33ble"):
+    for board, flags in (("esp32", ["-DARDUINO_ARCH_ESP32"]), ("nano33ble", ["-funsigned-char"])):
         projects.plan(out, board).write()
         names = ("main", "protocol", "model", "golden_vectors", "user_input")
         sources = [out / "src" / f"{name}.cpp" for name in names]
         sources += [projects.HOST / "arduino_main.cpp", projects.HOST / "fake_engine.cpp"]
-        program = projects.compile_host(out / "arduino", sources, [projects.HOST, out / "src"])
+        program = projects.compile_host(out / "arduino", sources, [projects.HOST, out / "src"], flags)
         assert projects.talk(program, "selftest\n")[-1] == "selftest: PASS 8/8"
 
 

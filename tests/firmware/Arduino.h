@@ -20,6 +20,8 @@ inline void delay(unsigned long) {}
 struct FakeSerial {
   unsigned long baud = 0;
   int next = -2;
+  size_t rx_buffer = 256;
+  void setRxBufferSize(size_t size) { rx_buffer = baud == 0 ? size : 0; }  // only before begin, as on the ESP32
   void begin(unsigned long rate) { baud = rate; }
   explicit operator bool() const { return baud != 0; }
   int available() {

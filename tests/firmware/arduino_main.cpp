@@ -5,5 +5,10 @@ FakeSerial Serial;
 int main() {
   setup();
   loop();
+#ifdef ARDUINO_ARCH_ESP32
+  if (Serial.rx_buffer < 1024 || getArduinoLoopTaskStackSize() != 16384) {
+    return 1;
+  }
+#endif
   return Serial.baud == 115200 ? 0 : 1;
 }

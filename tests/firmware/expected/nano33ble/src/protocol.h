@@ -11,7 +11,8 @@
 //   selftest        runs the golden vectors that are compiled in and compares every output byte
 //
 // Lines may end in LF, CR or both, and may be as long as the input needs: characters go straight into the input
-// tensor, nothing is stored. Wait for the answer before the next command: boards buffer few characters.
+// tensor, nothing is stored. Wait for the answer before the next command: boards buffer few characters. A sender on USB
+// can even outrun a board within one long line; the line is then answered as too short: send it in pieces with pauses.
 //
 // Answers, each with its last line:
 //   help: TEXT ...      then   help: end
