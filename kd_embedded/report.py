@@ -313,10 +313,9 @@ def _shares(ops: Sequence[OpCost]) -> list[int]:
 
 
 def _edge(tensor: Tensor) -> str:
-    text = f"{tensor.dtype} {shape(tensor.shape)}"
-    if tensor.quant is None:
-        return text
-    return f"{text}, real = {tensor.quant.scale[0]:.9g} × (q - {tensor.quant.zero_point[0]})".replace("- -", "+ ")
+    assert tensor.quant is not None  # the quantize stage has seen to it
+    real = f"real = {tensor.quant.scale[0]:.9g} × (q - {tensor.quant.zero_point[0]})".replace("- -", "+ ")
+    return f"{tensor.dtype} {shape(tensor.shape)}, {real}"
 
 
 _BUDGETS = {

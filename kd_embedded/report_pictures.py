@@ -78,7 +78,7 @@ def curve(history: Sequence[Mapping[str, float]], figure: str, title: str, kept:
 def sizes(bars: Sequence[Bar], title: str) -> str:
     """A bar for each board, from 0 to what it has, in stacked parts; a share that is too much is told in red."""
     left = 26.0 + 7.4 * max(len(bar.name) for bar in bars)
-    canvas, axes = _figure(_ROW * len(bars) + 58.0, left=left, right=52.0, top=26.0, bottom=30.0)
+    canvas, axes = _figure(_ROW * len(bars) + 58.0, left=left, right=60.0, top=26.0, bottom=30.0)
     rows = range(len(bars))
     shares = [sum(bar.parts) / bar.limit for bar in bars]
     limit = min(_MOST_SHARE, max(1.0, *shares))
@@ -103,7 +103,7 @@ def sizes(bars: Sequence[Bar], title: str) -> str:
         axes.axvline(1.0, color=_HEX["bad"], linewidth=1.2)
     axes.set_xlim(0, limit)
     axes.set_ylim(len(bars) - 0.5, -0.5)
-    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9, x=-(left - 2) / (_WIDTH - left - 52.0))
+    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9, x=-(left - 2) / (_WIDTH - left - 60.0))
     axes.set_yticks(rows, [f"● {bar.name}" if bar.chosen else bar.name for bar in bars])
     for label, bar in zip(axes.get_yticklabels(), bars, strict=True):
         label.set_color(_HEX["bad"] if not bar.fits else _HEX["ink"] if bar.chosen else _HEX["muted"])
