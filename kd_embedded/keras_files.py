@@ -11,16 +11,18 @@ from typing import Any, Literal
 
 from kd_embedded.artifacts import replacing
 from kd_embedded.errors import ModelError
+from kd_embedded.progress import silenced
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 def start_tensorflow() -> None:
     """Imports TensorFlow quietly, on Keras' TensorFlow backend, with deterministic ops. Call before any other use."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    import tensorflow as tf
+    with silenced():  # the banner of oneDNN, and of CUDA where there is none, comes at import and with the first tensor
+        import tensorflow as tf
 
+        tf.constant(0)
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -26,7 +26,16 @@ from kd_embedded.errors import KdError
 from kd_embedded.progress import Progress
 
 _SCHEMA = 1
-_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "tflite-runtime", "ai-edge-litert", "tflite-micro", "scikit-learn")
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "numpy",
+    "tflite-runtime",
+    "ai-edge-litert",
+    "tflite-micro",
+    "scikit-learn",
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ class Run:
             "seed": self.spec.project.seed,
             "read": read,
             "data": self.data_fingerprint if stage.needs_data else "",
-            "boards": _board_hashes(self.boards) if stage.needs_boards else "",
+            "boards": _board_hashes() if stage.needs_boards else "",
             "tool": __version__ if stage.needs_tool else "",
         }
         return sha256_bytes(json.dumps(whole, sort_keys=True).encode())
@@ -198,7 +207,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _board_hashes(boards: Iterable[Board]) -> dict[str, str]:
+def _board_hashes() -> dict[str, str]:
     folder = resources.boards_dir()
-    files = {f"{board.name}.toml" for board in boards} | {f"tflm/{board.tflm.library}.toml" for board in boards}
-    return {name: sha256_file(folder / name) for name in sorted(files)}
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*.toml"))}

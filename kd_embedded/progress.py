@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
 
@@ -118,3 +121,20 @@ class _RichTask(Task):
 def for_terminal(verbosity: int) -> Progress:
     """Bars where stderr is a terminal, plain lines elsewhere."""
     return RichProgress(verbosity) if sys.stderr.isatty() else PlainProgress(verbosity)
+
+
+@contextmanager
+def silenced() -> Iterator[io.StringIO]:
+    """Keeps what libraries print off stdout and stderr, their C++ parts too; yields it once the block has ended."""
+    said = io.StringIO()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            with redirect_stdout(io.StringIO()):
+                yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            sink.seek(0)
+            said.write(sink.read().decode(errors="replace"))

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import re
-import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.errors import ModelError
+from kd_embedded.progress import silenced
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model
@@ -78,7 +74,7 @@ def _run_converter(concrete: Any, representative: NDArray[np.float32] | None, se
     """Full int8, or plain float32 where there is no representative data set."""
     import tensorflow as tf
 
-    with _quiet() as said:
+    with silenced() as said:
         # Without a trackable object the graph is frozen in memory, which takes a second where a SavedModel takes ten
         # and gives the same bytes whatever else the process did; the converter only warns that the way is an older one.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
@@ -131,20 +127,3 @@ def _layer_in(path: str, student: Any) -> str:
     parts = path.split(";")[0].split("/")
     names = [layer.name for layer in student.layers]
     return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[io.StringIO]:
-    """Keeps the converter's own words off stderr, the C++ part's too, and yields them when the block ends or fails."""
-    said = io.StringIO()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                yield said
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            sink.seek(0)
-            said.write(sink.read().decode(errors="replace"))

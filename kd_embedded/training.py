@@ -204,12 +204,11 @@ def augment(inputs: NDArray[np.float32], spec: FitSpec, generator: np.random.Gen
 
 
 def _shifted(inputs: NDArray[np.float32], most: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    height, width = inputs.shape[1:3]
-    padded: Any = np.pad(inputs, ((0, 0), (most, most), (most, most), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (1, 2))
-    down, right = generator.integers(0, 2 * most + 1, (2, len(inputs)))
-    # [B, C, H, W]: the window's axes come last
-    shifted: NDArray[np.float32] = np.moveaxis(windows[np.arange(len(inputs)), down, right], 1, -1)
+    count, height, width = inputs.shape[:3]
+    padded = np.pad(inputs, ((0, 0), (most, most), (most, most), (0, 0)))
+    down, right = generator.integers(0, 2 * most + 1, (2, count, 1))
+    rows, columns = down + np.arange(height), right + np.arange(width)
+    shifted: NDArray[np.float32] = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return shifted
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded import keras_files
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, VAL, Data
 from kd_embedded.errors import DataError
@@ -72,6 +73,7 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
     for name in names:
         if not any(path.suffix.lower() in _SUFFIXES for path in (folder / name).rglob("*")):
             raise DataError(f"class {name!r} holds no image", where=str(folder), todo="JPEG, PNG, BMP and GIF are read")
+    keras_files.start_tensorflow()
     import keras
 
     try:

@@ -58,7 +58,10 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
             todo="replace that layer",
         )
     arena = size_arena(model, graph)
-    fits = {board.name: fit(board, graph, arena.bytes) for board in run.boards}
+    fits = {
+        board.name: fit(board, graph, arena.bytes, golden_vectors=run.spec.codegen.golden_vectors)
+        for board in run.boards
+    }
     cost = analyze(graph)
     document = {
         "student": spec.file or spec.arch,
@@ -121,7 +124,7 @@ def _tell(run: Run, document: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="plan",
-    sections=("project", "data", "student", "quantize"),
+    sections=("project", "data", "student", "quantize", "codegen"),
     writes=lambda run: (artifacts.SPLITS, PLAN),
     files=lambda run: tuple(filter(None, (run.spec.student.file,))),
     work=work,

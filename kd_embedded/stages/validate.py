@@ -45,13 +45,14 @@ def _sizes(run: Run) -> dict[str, tuple[int, int]]:
     model = run.path(artifacts.STUDENT_INT8).read_bytes()
     graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
     arena = size_arena(model, graph).bytes
-    found = {board.name: fit(board, graph, arena) for board in run.boards}
+    vectors = run.spec.codegen.golden_vectors
+    found = {board.name: fit(board, graph, arena, golden_vectors=vectors) for board in run.boards}
     return {name: (sizes.flash_bytes, sizes.ram_bytes) for name, sizes in found.items()}
 
 
 STAGE = Stage(
     name="validate",
-    sections=("data", "teacher", "budgets"),
+    sections=("project", "data", "teacher", "budgets", "codegen"),
     reads=lambda run: (artifacts.SPLITS, *teach.files(run), artifacts.STUDENT, artifacts.STUDENT_INT8),
     writes=lambda run: (artifacts.VALIDATION,),
     work=work,
