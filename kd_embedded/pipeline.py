@@ -148,7 +148,7 @@ class Run:
             "seed": self.spec.project.seed,
             "read": read,
             "data": self.data_fingerprint if stage.needs_data else "",
-            "boards": _board_hashes() if stage.needs_boards else "",
+            "boards": (self.spec.project.boards, _board_hashes()) if stage.needs_boards else "",
             "tool": __version__ if stage.needs_tool else "",
         }
         return sha256_bytes(json.dumps(whole, sort_keys=True).encode())
