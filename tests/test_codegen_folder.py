@@ -39,6 +39,26 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert set(contents(tmp_path / "out")) == {*GENERATED, *USERS, folder.MARKER}
 
 
+def test_a_killed_generation_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    (out / ".kd-new-abc").mkdir(parents=True)
+    (out / ".kd-new-abc/half").write_text("half")
+    move = folder._move
+
+    def killed(source: Path, target: Path) -> None:
+        if target.name == "b.ini":
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(folder, "_move", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(out, dict(sorted(GENERATED.items(), reverse=True)))
+    monkeypatch.undo()
+    write(out)
+    assert {*GENERATED, *USERS, folder.MARKER} <= set(contents(out))
+    assert folder.read_marker(out)["board"] == "x"
+
+
 def test_regenerating_changes_only_what_changed(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out)

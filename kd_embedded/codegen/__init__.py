@@ -246,6 +246,8 @@ def _settings(board: Board) -> list[tuple[str, list[str]]]:
         ("board", [pio.board]),
         ("framework", [pio.framework]),
         ("monitor_speed", [str(pio.monitor_speed)]),
+        ("monitor_echo", ["yes"]),
+        ("monitor_filters", ["send_on_enter"]),
         ("lib_deps", pio.lib_deps),
         ("build_unflags", pio.build_unflags),
         ("build_flags", pio.build_flags),

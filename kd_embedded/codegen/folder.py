@@ -14,13 +14,14 @@ from kd_embedded.artifacts import read_json, sha256_bytes, sha256_file, to_json
 from kd_embedded.errors import KdError
 
 MARKER = ".kd-embedded.json"
+_HOLDER = ".kd-new-"  # what a killed generation may leave
 _SCHEMA = 1
 
 
 def check_ours(out: Path) -> None:
     """Raises KdError unless ``out`` is absent, an empty folder, or a project that this tool generated."""
     try:
-        if not out.exists() or (out.is_dir() and (not any(out.iterdir()) or _generated(out) is not None)):
+        if not out.exists() or (out.is_dir() and (_is_empty(out) or _generated(out) is not None)):
             return
     except OSError as error:
         raise _cannot_write(out, error) from None
@@ -38,47 +39,49 @@ def read_marker(project: Path) -> dict[str, Any]:
     return marker
 
 
-def write_project(
-    out: Path, generated: Mapping[str, str], users: Mapping[str, str], about: Mapping[str, Any]
-) -> None:
+def write_project(out: Path, generated: Mapping[str, str], users: Mapping[str, str], about: Mapping[str, Any]) -> None:
     """Writes a project's texts by their paths below ``out``.
 
     ``generated`` files are replaced where they differ, ``users`` files are written only where they are absent, files
     that an earlier generation wrote and this one does not are removed unless they were changed since. ``about`` goes
-    into the marker. Everything is written beside ``out`` first, so a full disk leaves ``out`` as it was (KdError).
+    into the marker. All is written to a temporary folder first, so a full disk leaves ``out`` as it was (KdError).
     """
     check_ours(out)
     files = {name: sha256_bytes(text.encode()) for name, text in generated.items()}
     texts = {**generated, **users, MARKER: to_json({"schema": _SCHEMA, **about, "files": files})}
     try:
-        with _beside(out) as fresh:
+        with _temporary(out) as fresh:
             for name, text in texts.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 (fresh / name).write_bytes(text.encode())
-            if not out.exists() or not any(out.iterdir()):
-                fresh.replace(out)
-            else:
+            if out.exists():
                 _update(out, fresh, sorted(generated), sorted(users))
+            else:
+                fresh.replace(out)
     except OSError as error:
         raise _cannot_write(out, error) from None
 
 
 def _update(out: Path, fresh: Path, generated: list[str], users: list[str]) -> None:
-    earlier = _generated(out) or {}
+    earlier = _generated(out)
+    if earlier is None:  # an empty folder: from now on it is ours, whenever this is killed
+        earlier = {}
+        shutil.copyfile(fresh / MARKER, out / MARKER)
     for name in generated:
-        if not (out / name).is_file() or (out / name).read_bytes() != (fresh / name).read_bytes():
-            _move(fresh / name, out / name)
+        _move(fresh / name, out / name)
     for name in users:
         if not os.path.lexists(out / name):
             _move(fresh / name, out / name)
     for name in sorted(set(earlier) - set(generated) - set(users)):
         if (out / name).is_file() and sha256_file(out / name) == earlier[name]:
             (out / name).unlink()
-    if (out / MARKER).read_bytes() != (fresh / MARKER).read_bytes():
-        _move(fresh / MARKER, out / MARKER)
+    _move(fresh / MARKER, out / MARKER)
 
 
 def _move(source: Path, target: Path) -> None:
+    """Puts ``source`` in the place of ``target``, which keeps its time where it holds the same bytes."""
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
 
@@ -95,6 +98,10 @@ def _generated(project: Path) -> dict[str, str] | None:
     return files
 
 
+def _is_empty(folder: Path) -> bool:
+    return all(path.name.startswith(_HOLDER) for path in folder.iterdir())
+
+
 def _inside(name: str) -> bool:
     """Whether the path stays below the project: a marker someone wrote must not make us remove a file elsewhere."""
     path = PurePosixPath(name)
@@ -102,9 +109,11 @@ def _inside(name: str) -> bool:
 
 
 @contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=".kd-", dir=out.parent))
+def _temporary(out: Path) -> Iterator[Path]:
+    """An empty folder on the file system of ``out``: inside where it exists (a mount point?), else beside it."""
+    place = out if out.exists() else out.parent
+    place.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=_HOLDER, dir=place))
     try:
         (holder / "project").mkdir()
         yield holder / "project"

@@ -18,14 +18,14 @@ _KEYWORDS = """
     unsigned using virtual void volatile wchar_t while xor xor_eq
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
-_LONGEST = 40
+_LONGEST = 64
 
 
 def identifier(name: str) -> str:
     """``name`` as a lower-case C++ identifier: accents dropped, every run of other characters one underscore.
 
     ``My Model-2`` becomes ``my_model_2``, ``8bit`` becomes ``m_8bit``. Raises ConfigError where nothing is left, where
-    it is longer than 40 characters, or where it is a keyword of C or C++.
+    it is longer than 64 characters, or where it is a keyword of C or C++.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
     legal = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
