@@ -76,17 +76,22 @@ def validate(
 
 def failures(document: Mapping[str, Any]) -> list[str]:
     """One line for each way in which a validation document falls short; none where all is proven and within budget."""
-    lines = []
+    wrong = departure(document)
+    return ([wrong] if wrong else []) + [_miss(budget) for budget in document["budgets"] if not budget["met"]]
+
+
+def departure(document: Mapping[str, Any]) -> str:
+    """The line that says where TFLM parts from BUILTIN_REF, naming the op; "" where both compute the same bytes."""
     parted = document["interpreters"]["tflm"]
-    if document["oracle"] == "builtin_ref" and parted["bytes_different"]:
-        found = document["first_difference"]
-        op = f"op {found['op_index']} ({found['op_name']}, tensor {found['tensor']})" if found else "no single op"
-        lines.append(
-            f"BUILTIN_REF and TFLM differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
-            f"{parted['max_difference']}; {op} is the first to differ: replace that layer, or the board will compute "
-            "something else than was measured here"
-        )
-    return lines + [_miss(budget) for budget in document["budgets"] if not budget["met"]]
+    if document["oracle"] != "builtin_ref" or not parted["bytes_different"]:
+        return ""
+    found = document["first_difference"]
+    op = f"op {found['op_index']} ({found['op_name']}, tensor {found['tensor']})" if found else "no single op"
+    return (
+        f"BUILTIN_REF and TFLM differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
+        f"{parted['max_difference']}; {op} is the first to differ: replace that layer, or the board will compute "
+        "something else than was measured here"
+    )
 
 
 def _inputs(graph: Graph, x: Array) -> NDArray[np.int8]:

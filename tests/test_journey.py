@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,22 @@ def _weights(model: Path) -> list[bytes]:
     from kd_embedded import keras_files
 
     return [value.tobytes() for value in keras_files.load(model).get_weights()]
+
+
+def test_no_firmware_where_tflm_computes_other_bytes(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    config = _config(tmp_path)
+    path = tmp_path / "run" / "validation.json"
+    document = artifacts.read_json(path)
+    document["interpreters"]["tflm"] |= {"bytes_different": 7, "max_difference": 3}
+    document["first_difference"] = {"op_index": 2, "op_name": "RELU6", "tensor": "t"}
+    artifacts.write_json(path, document)
+    done = _kd("codegen", config, "-q")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: student_int8.tflite: no firmware is made: BUILTIN_REF and TFLM differ in 7 of"
+    )
+    assert "op 2 (RELU6, tensor t) is the first to differ" in done.stderr
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:

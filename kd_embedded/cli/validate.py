@@ -43,7 +43,7 @@ def _of_run(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bo
 
     done = _stages.one_stage("validate", progress, config, boards, fresh)
     document = artifacts.read_json(Path(done.document["folder"]) / artifacts.VALIDATION)
-    return _outcome(document, str(config), "the test split")
+    return Outcome(document, f"{config} on the test split\n{_text(document)}", done.exit_code)
 
 
 def _of_model(model: Path, golden: Path | None, samples: int, seed: int) -> Outcome:
@@ -52,7 +52,7 @@ def _of_model(model: Path, golden: Path | None, samples: int, seed: int) -> Outc
     from kd_embedded.golden import load_samples
     from kd_embedded.tflite.check import check_full_int8
     from kd_embedded.tflite.read import read_model
-    from kd_embedded.validate import validate
+    from kd_embedded.validate import failures, validate
 
     graph = read_model(model)
     check_full_int8(graph, str(model))
@@ -64,16 +64,10 @@ def _of_model(model: Path, golden: Path | None, samples: int, seed: int) -> Outc
         x_q, y = load_samples(golden, graph)
         source = f"{len(x_q)} inputs of {golden}"
     document = {"inputs": source, **validate(model, x_q, y)}
-    return _outcome(document, str(model), source)
-
-
-def _outcome(document: Mapping[str, Any], of: str, source: str) -> Outcome:
-    from kd_embedded.validate import failures
-
     lines = failures(document)
     for line in lines:
-        click.echo(f"error: {of}: {line}", err=True)
-    return Outcome(document, f"{of} on {source}\n{_text(document)}", 1 if lines else 0)
+        click.echo(f"error: {model}: {line}", err=True)
+    return Outcome(document, f"{model} on {source}\n{_text(document)}", 1 if lines else 0)
 
 
 def _text(document: Mapping[str, Any]) -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from kd_embedded import artifacts, codegen, data, golden
 from kd_embedded.codegen.arena import size_arena
 from kd_embedded.config import SECTIONS, config_sha256
+from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import teach
 from kd_embedded.tflite.graph import Graph
+from kd_embedded.validate import departure
 
 
 def work(run: Run) -> None:
-    """Writes firmware/<board>/ for every board, all decided before any is written."""
+    """Writes firmware/<board>/ for every board, all decided before any is written.
+
+    Raises ModelError where the validation found that TFLM computes other bytes than the reference.
+    """
+    wrong = departure(artifacts.read_json(run.path(artifacts.VALIDATION)))
+    if wrong:
+        raise ModelError(f"no firmware is made: {wrong}", where=artifacts.STUDENT_INT8)
     model = run.path(artifacts.STUDENT_INT8).read_bytes()
     graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
     vectors = _vectors(run, model, graph)
