@@ -182,5 +182,3 @@ def test_folders_that_are_no_projects(name: str, run: Any, tmp_path: Path) -> No
     for folder, what in (("absent", "no such folder"), ("empty", "not a project")):
         ran = run(name, tmp_path / folder)
         assert ran.code == 2 and what in ran.err and ran.err.count("\n") == 1
-
-

@@ -76,7 +76,6 @@ def test_no_heap_no_printf_no_exceptions(objects: Path) -> None:
     undefined = set(re.findall(r" UND (\S+)$", readelf(objects, "firmware", "-s"), re.M))
     ours = {name for name in undefined if name.startswith("_ZN2kd")}
     assert {re.sub(r"^_ZN2kd\d+(\w+)Ev$", r"\1", name) for name in ours} == {
-        f"engine_{name}"
-        for name in ("begin", "input", "invoke", "output", "arena_bytes", "arena_used_bytes", "name")
+        f"engine_{name}" for name in ("begin", "input", "invoke", "output", "arena_bytes", "arena_used_bytes", "name")
     }
     assert undefined - ours <= {"memcpy", "memcmp", "memset", "strlen"}
