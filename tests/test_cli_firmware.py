@@ -182,3 +182,21 @@ def test_folders_that_are_no_projects(name: str, run: Any, tmp_path: Path) -> No
     for folder, what in (("absent", "no such folder"), ("empty", "not a project")):
         ran = run(name, tmp_path / folder)
         assert ran.code == 2 and what in ran.err and ran.err.count("\n") == 1
+
+
+PUBLIC = (
+    *("ad01_int8", "hello_world_int8", "kws_ref_model", "micro_speech_quantized", "person_detect"),
+    *("pretrainedResnet_quant", "str_ww_ref_model", "vww_96_int8"),
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_models_nobody_here_trained(name: str, run: Any, public_model: Any, tmp_path: Path) -> None:
+    boards = ("--board", "esp32s3", "--board", "nano33ble")
+    ran = run("codegen", public_model(name), *boards, "--out", tmp_path / "fw", "--json")
+    assert ran.code == 0, ran.err
+    for project in json.loads(ran.out)["projects"]:
+        header = (Path(project["folder"]) / "src/model.h").read_text()
+        assert f"kModelBytes = {public_model(name).stat().st_size};" in header
+        vectors = (Path(project["folder"]) / "src/golden_vectors.h").read_text()
+        assert "kGoldenCount = 8;" in vectors and "seeded random inputs" in vectors
