@@ -120,7 +120,7 @@ def plan_file(
 def read_labels(path: Path) -> tuple[str, ...]:
     """One label for each line of a UTF-8 text file; DataError where it cannot be read."""
     try:
-        return tuple(path.read_text(encoding="utf-8-sig").splitlines())
+        return tuple(path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n"))  # of CR LF too
     except FileNotFoundError:
         raise DataError("no such file", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
