@@ -47,10 +47,10 @@ class TflmLibrary(_Named):
     """A packaged TensorFlow Lite Micro, as it is at one commit.
 
     ``per_channel_dense`` is False where int8 FULLY_CONNECTED with per-channel weights is silently wrong;
-    ``error_reporter`` is True where MicroInterpreter's constructor still wants one; ``include`` is the header by which
-    PlatformIO's dependency finder finds the library ("" where TFLM's own headers are enough); ``lib_dep`` is what a
-    board lists in ``lib_deps`` ("" where the framework bundles the library). ``resolver_methods`` maps a builtin op to
-    its method of MicroMutableOpResolver, ``int8_registrations`` to the registration whose kernel has int8 code alone.
+    ``include`` is the header by which PlatformIO's dependency finder finds the library ("" where TFLM's own headers are
+    enough); ``lib_dep`` is what a board lists in ``lib_deps`` ("" where the framework bundles the library).
+    ``resolver_methods`` maps a builtin op to its method of MicroMutableOpResolver, ``int8_registrations`` to the
+    registration whose kernel has int8 code alone.
     """
 
     title: str
@@ -59,7 +59,6 @@ class TflmLibrary(_Named):
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
     kernels: Kernels
     per_channel_dense: bool
-    error_reporter: bool
     include: str = ""
     lib_dep: str = ""
     resolver_methods: dict[str, str] = Field(min_length=1)

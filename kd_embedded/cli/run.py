@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
+from kd_embedded import stages
 from kd_embedded.cli import Outcome, _stages, verb
 from kd_embedded.progress import Progress
-
-_ORDER = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
 
 
 @_stages.CONFIG
 @_stages.BOARDS
-@click.option("--until", type=click.Choice(_ORDER), default=_ORDER[-1], help="Stop after this stage.")
+@click.option("--until", type=click.Choice(stages.ORDER), default=stages.ORDER[-1], help="Stop after this stage.")
 @click.option("--fresh", is_flag=True, help="Empty the run folder first.")
 @verb
 def command(progress: Progress, config: Path, boards: tuple[str, ...], until: str, fresh: bool) -> Outcome:
@@ -22,8 +21,6 @@ def command(progress: Progress, config: Path, boards: tuple[str, ...], until: st
 
     A stage is redone only when something it reads has changed. Interrupted at any point, the same command carries on.
     """
-    from kd_embedded import stages
-
     run = _stages.open_run(progress, config, boards)
     run.open_folder(fresh=fresh)
     redone = {}

@@ -13,11 +13,11 @@ from kd_embedded.boards import Board
 from kd_embedded.codegen import folder, literals, names, tflm
 from kd_embedded.codegen.arena import Arena, size_arena
 from kd_embedded.codegen.render import banner, render
-from kd_embedded.errors import ConfigError, DataError, KdError, ModelError
+from kd_embedded.errors import ConfigError, DataError, KdError
 from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph, Tensor
-from kd_embedded.tflite.read import parse_model
+from kd_embedded.tflite.read import parse_model, read_bytes
 
 if TYPE_CHECKING:
     from kd_embedded.golden import Golden
@@ -125,16 +125,6 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError("no such file", where=str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read as UTF-8 text: {error}", where=str(path)) from None
-
-
-def read_bytes(model: Path) -> bytes:
-    """The file's bytes; ModelError where there is none or it cannot be read."""
-    try:
-        return model.read_bytes()
-    except FileNotFoundError:
-        raise ModelError("no such file", where=str(model)) from None
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror or error}", where=str(model)) from None
 
 
 def checked_graph(data: bytes, where: str) -> Graph:

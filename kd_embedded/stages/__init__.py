@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from kd_embedded.pipeline import Stage
+if TYPE_CHECKING:
+    from kd_embedded.pipeline import Stage
 
 ORDER = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
 
