@@ -21,7 +21,7 @@ def _lines(progress: PlainProgress, stream: io.StringIO, total: int, done: int =
     return stream.getvalue().splitlines()
 
 
-@pytest.mark.parametrize(("total", "done", "count"), [(3, 0, 3), (150, 0, 10), (25, 20, 2), (0, 0, 0)])
+@pytest.mark.parametrize(("total", "done", "count"), [(3, 0, 3), (150, 0, 10), (25, 20, 3), (0, 0, 0)])
 def test_plain_progress_is_about_ten_lines_with_figures(total: int, done: int, count: int) -> None:
     stream = io.StringIO()
     lines = _lines(PlainProgress(0, stream), stream, total, done)
