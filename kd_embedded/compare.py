@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 
 from kd_embedded import interpreters
 from kd_embedded.errors import ModelError
+from kd_embedded.progress import Progress
 from kd_embedded.tflite.graph import Graph
 
 Array = NDArray[Any]
+_PART = 1000  # inputs that one child process runs
 _FEW = 8  # inputs that show where two interpreters part; those that differ at the output are taken first
 
 
@@ -63,20 +67,34 @@ def difference(one: Array, other: Array) -> Difference:
     return Difference(one.nbytes, int(np.count_nonzero(steps)), int(steps.max()))
 
 
-def compare(model: bytes, inputs: Array, names: Sequence[str] = interpreters.NAMES) -> Comparison:
-    """Runs ``inputs``, int8 [N, ...], through each interpreter of ``names`` that is available.
+def compare(
+    model: bytes,
+    inputs: Array,
+    names: Sequence[str] = interpreters.NAMES,
+    progress: Progress = Progress(),  # noqa: B008  # it has no state
+) -> Comparison:
+    """Runs ``inputs``, int8 [N, ...], through each interpreter of ``names`` that is available, on all cores.
 
-    An interpreter that is absent, or refuses the model, is told in ``refused``.
+    An interpreter that is absent, or refuses the model, is told in ``refused``. ``progress`` counts blocks of inputs.
+    Raises ModelError where there are no inputs.
     """
-    outputs: dict[str, Array] = {}
+    if not len(inputs):
+        raise ModelError("no inputs to run", where="comparison of interpreters", todo="give at least one")
     refused = {name: reason for name, reason in interpreters.available().items() if reason and name in names}
-    for name in names:
-        if name not in refused:
+    parts = [inputs[start : start + _PART] for start in range(0, len(inputs), _PART)]
+    jobs = [(name, part) for name in names if name not in refused for part in parts]
+    outputs: dict[str, list[Array]] = {}
+    shown = progress if len(parts) > 1 else Progress()
+    with shown.task("interpreters", len(jobs)) as task, ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [(name, pool.submit(interpreters.run, name, model, part)) for name, part in jobs]
+        for name, job in running:
             try:
-                outputs[name] = interpreters.run(name, model, inputs)
+                outputs.setdefault(name, []).append(job.result())
             except interpreters.ModelRefusedError as error:
                 refused[name] = error.what
-    return Comparison(outputs, refused)
+            task.advance()
+    whole = {name: np.concatenate(found) for name, found in outputs.items() if name not in refused}
+    return Comparison(whole, refused)
 
 
 def first_difference(

@@ -15,6 +15,7 @@ from kd_embedded.compare import Comparison, compare, differing_first, first_diff
 from kd_embedded.config import BudgetSpec
 from kd_embedded.errors import DataError, ModelError, ToolError
 from kd_embedded.golden import quantize
+from kd_embedded.progress import Progress
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model, read_bytes
@@ -33,6 +34,7 @@ def validate(
     student_logits: Array | None = None,
     budgets: BudgetSpec | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    progress: Progress = Progress(),  # noqa: B008  # it has no state
 ) -> dict[str, Any]:
     """Runs the int8 ``model`` in every interpreter there is; gives the document of validation.json, null where unknown.
 
@@ -47,7 +49,7 @@ def validate(
     check_full_int8(graph, str(model))
     x_q = _inputs(graph, x)
     labels = _labels(graph, y, len(x_q))
-    comparison = compare(data, x_q)
+    comparison = compare(data, x_q, progress=progress)
     oracle = _oracle(comparison, str(model))
     classes = {
         "teacher": _classes(teacher_logits, len(x_q)),

@@ -35,7 +35,7 @@ def command(
     """
     if what.suffix == ".toml":
         return _of_run(progress, what, boards, fresh)
-    return _of_model(what, golden, samples, seed)
+    return _of_model(progress, what, golden, samples, seed)
 
 
 def _of_run(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
@@ -46,7 +46,7 @@ def _of_run(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bo
     return Outcome(document, f"{config} on the test split\n{_text(document)}", done.exit_code)
 
 
-def _of_model(model: Path, golden: Path | None, samples: int, seed: int) -> Outcome:
+def _of_model(progress: Progress, model: Path, golden: Path | None, samples: int, seed: int) -> Outcome:
     import numpy as np
 
     from kd_embedded.golden import load_samples
@@ -63,7 +63,7 @@ def _of_model(model: Path, golden: Path | None, samples: int, seed: int) -> Outc
     else:
         x_q, y = load_samples(golden, graph)
         source = f"{len(x_q)} inputs of {golden}"
-    document = {"inputs": source, **validate(model, x_q, y)}
+    document = {"inputs": source, **validate(model, x_q, y, progress=progress)}
     lines = failures(document)
     for line in lines:
         click.echo(f"error: {model}: {line}", err=True)

@@ -16,6 +16,7 @@ from kd_embedded import keras_files
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, VAL, Data
 from kd_embedded.errors import DataError
+from kd_embedded.progress import silenced
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 _PARTS = {"train": FREE, "val": VAL, "test": TEST}
@@ -88,7 +89,8 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
             shuffle=False,
             verbose=False,
         )
-        pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
+        with silenced():  # TensorFlow tells the end of each data set on stderr
+            pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
     except Exception as error:  # the loader's own errors come as TensorFlow's: its first line names the file
         raise DataError(f"an image cannot be decoded: {str(error).splitlines()[0]}", where=str(folder)) from None
     x = np.concatenate([np.clip(np.rint(images), 0, 255).astype(np.uint8) for images, _ in pairs])

@@ -28,6 +28,7 @@ def work(run: Run) -> None:
         student_logits=distill.predict([keras_files.load(run.path(artifacts.STUDENT))], lambda i: x[i], len(x))[:, 0],
         budgets=run.spec.budgets,
         sizes=_sizes(run),
+        progress=run.progress,
     )
     artifacts.write_json(run.path(artifacts.VALIDATION), document)
 
