@@ -15,8 +15,12 @@ from typing import Any
 from kd_embedded.errors import KdError
 
 SPLITS = "splits.npz"
+PLAN = "plan.json"
 TEACHER = "teacher.keras"
+TEACHER_HISTORY = "teacher_history.json"
+TEACHER_LOGITS = "teacher_logits.npz"
 STUDENT = "student.keras"
+STUDENT_HISTORY = "student_history.json"
 STUDENT_INT8 = "student_int8.tflite"
 VALIDATION = "validation.json"
 FIRMWARE = "firmware"
@@ -60,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".kd-", dir=path.parent))
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise cannot_write(path, error) from None
     temporary = folder / path.name
     try:
         yield temporary
@@ -68,7 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _cannot_write(path, error) from None
+        raise cannot_write(path, error) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -94,7 +98,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, to_json(value))
 
 
-def _cannot_write(path: Path, error: OSError) -> KdError:
+def cannot_write(path: Path, error: OSError) -> KdError:
+    """What to raise where ``path`` could not be written."""
     reason = error.strerror or str(error)
     return KdError(
         f"cannot write: {reason}", where=str(path), todo="free some space or choose another folder with --out"

@@ -29,6 +29,11 @@ def _pair(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _once(value: object) -> object:
+    """A list as a tuple, without what stands in it twice."""
+    return tuple(item for i, item in enumerate(value) if item not in value[:i]) if isinstance(value, list) else value
+
+
 class ProjectSpec(_Section):
     """[project]: what is built, where, and for which boards."""
 
@@ -39,7 +44,7 @@ class ProjectSpec(_Section):
         ("esp32", "nano33ble"), min_length=1, description="Firmware is made for each; `kd-embedded boards` lists them."
     )
 
-    _boards = field_validator("boards", mode="before")(_pair)
+    _boards = field_validator("boards", mode="before")(_once)
 
     @field_validator("name")
     @classmethod
@@ -131,6 +136,8 @@ class TeacherSpec(FitSpec):
     def _file_modes(self) -> TeacherSpec:
         if self.mode != "train" and not self.file:
             raise ValueError(f'mode = "{self.mode}" needs file, a model to start from')
+        if self.file and "mode" not in self.model_fields_set:
+            raise ValueError('file is set, so say mode: "frozen", "finetune", or "train" for new weights')
         return self
 
 
@@ -236,8 +243,8 @@ def parse_config(document: Mapping[str, Any], where: str) -> RunSpec:
 def _explain(error: ValidationError, where: str) -> ConfigError:
     problems = error.errors(include_url=False)
     first = problems[0]
-    parts = [str(part) for part in first["loc"]]
-    place = ".".join(f"[{int(part) + 1}]" if part.isdigit() else part for part in parts).replace(".[", "[")
+    parts = first["loc"]
+    place = ".".join(f"[{part + 1}]" if isinstance(part, int) else part for part in parts).replace(".[", "[")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key {place}{more}", where=where, todo=_nearest_key(parts))
@@ -247,8 +254,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     return ConfigError(f"{place}: {message[0].lower()}{message[1:]}{shown}{more}", where=where)
 
 
-def _nearest_key(parts: list[str]) -> str:
-    *tables, key = [part for part in parts if not part.isdigit()]
+def _nearest_key(parts: tuple[int | str, ...]) -> str:
+    *tables, key = [part for part in parts if isinstance(part, str)]
     return nearest(key, tuple(_fields(RunSpec, tables)))
 
 

@@ -6,6 +6,7 @@ Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network":
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,7 +94,7 @@ def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32
             if str(stored["key"]) == key:
                 found: NDArray[np.float32] = stored["logits"]
                 return found
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     logits = compute()
     with replacing(path) as temporary:

@@ -32,5 +32,11 @@ class ModelError(KdError):
     """A Keras or TFLite model cannot be used as it is."""
 
 
+class BudgetError(KdError):
+    """The result cannot meet a budget of the config."""
+
+    exit_code = 1
+
+
 class ToolError(KdError):
     """A program or package that a command needs is absent or failed."""

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kd_embedded.artifacts import replacing
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import silenced
@@ -105,6 +108,13 @@ def as_logits(model: Any, outputs: Literal["auto", "logits", "probabilities"]) -
         return model
     logits = keras.ops.log(keras.ops.clip(model.outputs[0], 1e-7, 1.0))
     return keras.Model(model.inputs, logits, name=model.name)
+
+
+def check_logits(model: Any, inputs: NDArray[np.float32], where: str, todo: str) -> None:
+    """Raises ModelError where ``model`` gives probabilities for ``inputs`` [N, ...]: logits are expected of it."""
+    outputs = np.asarray(model(inputs, training=False))
+    if (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1.0, atol=1e-3):
+        raise ModelError("gives probabilities, and logits are needed", where=where, todo=todo)
 
 
 def fresh_weights(model: Any, seed: int) -> Any:

@@ -7,25 +7,32 @@ whole or not at all, run.json last, so a run that was killed carries on from the
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kd_embedded import __version__, artifacts, resources
 from kd_embedded import data as data_sets
 from kd_embedded.artifacts import sha256_bytes, sha256_file
-from kd_embedded.boards import Board, load_board
+from kd_embedded.boards import Board, load_board, load_boards
+from kd_embedded.codegen.folder import MARKER, read_marker
 from kd_embedded.config import RunSpec, config_sha256
 from kd_embedded.errors import KdError
 from kd_embedded.progress import Progress
 
 _SCHEMA = 1
+_TOOL_NAME = "kd-embedded"
+_TOOL = f"{_TOOL_NAME} {__version__}"
+_INTERPRETERS = ("tflite-runtime", "ai-edge-litert", "tflite-micro")
 _PACKAGES = (
     "tensorflow",
     "tensorflow-cpu",
@@ -42,8 +49,9 @@ _PACKAGES = (
 class Stage:
     """One step. ``sections`` of the config, ``reads`` and ``writes`` of the run folder; ``work`` does it.
 
-    ``needs_data``, ``needs_boards`` and ``needs_tool`` add the data set, the board files and this tool's version to
-    what the stage depends on. ``files`` names the user's own models that it reads.
+    ``needs_data``, ``needs_boards`` (those chosen, or all there are), ``needs_interpreters`` and ``needs_tool`` add the
+    data set, board files, the interpreters' and this tool's versions to what the stage depends on. ``files`` names the
+    user's own models that it reads.
     """
 
     name: str
@@ -53,7 +61,8 @@ class Stage:
     reads: Callable[[Run], tuple[str, ...]] = lambda run: ()
     files: Callable[[Run], tuple[str, ...]] = lambda run: ()
     needs_data: bool = False
-    needs_boards: bool = False
+    needs_boards: Literal["", "chosen", "all"] = ""
+    needs_interpreters: bool = False
     needs_tool: bool = False
 
 
@@ -63,6 +72,7 @@ class Run:
     def __init__(self, spec: RunSpec, base: Path, progress: Progress) -> None:
         self.spec, self.base, self.progress = spec, base, progress
         self.folder = base / Path(spec.project.out).expanduser()
+        self._unlock: weakref.finalize[..., Run] | None = None
         self.notes: dict[str, Any] = {}  # a stage's own entry in run.json
 
     def path(self, name: str) -> Path:
@@ -96,20 +106,51 @@ class Run:
         return dict(artifacts.read_json(path).get("stages", {})) if path.exists() else {}
 
     def open_folder(self, *, fresh: bool) -> None:
-        """Makes the run folder, or checks that it is one. Raises KdError where it holds something else."""
-        marker = self.path(artifacts.RUN)
-        if self.folder.exists() and not marker.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        """Makes the run folder or takes it up, for this process alone; ``fresh`` forgets what it holds.
+
+        The user's own firmware files stay. Raises KdError where the folder holds something else, cannot be made, or
+        another process works in it.
+        """
+        self._check_ours()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise artifacts.cannot_write(self.folder, error) from None
+        if self._unlock is None:
+            self._unlock = weakref.finalize(self, os.close, _lock(self.folder))
+        for leftover in (*self.folder.glob(".kd-*"), *self.path(artifacts.FIRMWARE).glob(".kd-*")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if fresh:
+            self._forget()
+        if fresh or not self.path(artifacts.RUN).exists():
+            self.store()
+
+    def _check_ours(self) -> None:
+        if self.path(artifacts.RUN).is_file():
+            document = artifacts.read_json(self.path(artifacts.RUN))
+            ours = isinstance(document, dict) and str(document.get("tool", "")).startswith(_TOOL_NAME)
+        elif self.folder.is_dir():
+            ours = all(
+                path.name.startswith(".kd-") for path in self.folder.iterdir()
+            )  # a kill left them, or it is empty
+        else:
+            ours = not os.path.lexists(self.folder)
+        if not ours:
             raise KdError(
                 "exists and is no run folder of kd-embedded",
                 where=str(self.folder),
                 todo="set project.out to another folder",
             )
-        if fresh:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        for leftover in (*self.folder.glob(".kd-*"), *self.path(artifacts.FIRMWARE).glob(".kd-*")):
-            shutil.rmtree(leftover, ignore_errors=True)
-        if not marker.exists():
-            self.store()
+
+    def _forget(self) -> None:
+        """Removes what the stages wrote and cached. The firmware stays: generating it again keeps the user's files."""
+        written = [name for stage in self.state.values() for name in stage["wrote"]]
+        self.state.clear()
+        self.store()
+        caches = [path.name for path in self.folder.glob(".*.checkpoint.npz")]
+        for name in (*written, *caches, artifacts.TEACHER_LOGITS):
+            if not name.startswith(f"{artifacts.FIRMWARE}/"):
+                self.path(name).unlink(missing_ok=True)
 
     def store(self) -> None:
         """Writes run.json."""
@@ -117,7 +158,7 @@ class Run:
             self.path(artifacts.RUN),
             {
                 "schema": _SCHEMA,
-                "tool": f"kd-embedded {__version__}",
+                "tool": _TOOL,
                 "versions": _versions(),
                 "seed": self.spec.project.seed,
                 "config_sha256": config_sha256(self.spec),
@@ -126,16 +167,13 @@ class Run:
             },
         )
 
-    def key(self, stage: Stage) -> str:
-        """Hash of everything ``stage`` reads. Raises KdError where an artifact of an earlier stage is missing."""
-        sections = {name: _section(self.spec, name) for name in stage.sections}
+    def account(self, stage: Stage) -> dict[str, Any]:
+        """Everything ``stage`` reads, by hash. Raises KdError where an artifact of an earlier stage is missing."""
         read: dict[str, str] = {}
         for name in stage.reads(self):
             if not self.path(name).exists():
                 raise KdError(
-                    f"{stage.name} needs it and it is not there",
-                    where=str(self.path(name)),
-                    todo="run the stages before it, or `kd-embedded run`",
+                    f"{stage.name} needs it and it is not there", where=str(self.path(name)), todo="kd-embedded run"
                 )
             read[name] = hash_path(self.path(name))
         for name in stage.files(self):
@@ -143,15 +181,35 @@ class Run:
             if not path.is_file():
                 raise KdError("no such file", where=str(path), todo="models are named relative to kd.toml")
             read[name] = sha256_file(path)
-        whole = {
-            "sections": sections,
+        sections = {name: _section(self.spec, name) for name in stage.sections}
+        found: dict[str, Any] = {
+            "sections": sha256_bytes(json.dumps(sections, sort_keys=True).encode()),
             "seed": self.spec.project.seed,
             "read": read,
-            "data": self.data_fingerprint if stage.needs_data else "",
-            "boards": (self.spec.project.boards, _board_hashes()) if stage.needs_boards else "",
-            "tool": __version__ if stage.needs_tool else "",
         }
-        return sha256_bytes(json.dumps(whole, sort_keys=True).encode())
+        if stage.needs_data:
+            found["data"] = self.data_fingerprint
+        if stage.needs_boards:
+            names = self.spec.project.boards
+            found["boards"] = [names, _board_hashes(self.boards if stage.needs_boards == "chosen" else load_boards())]
+        if stage.needs_interpreters:
+            found["interpreters"] = {name: _versions().get(name, "") for name in _INTERPRETERS}
+        if stage.needs_tool:
+            found["tool"] = __version__
+        return found
+
+    def key(self, stage: Stage) -> str:
+        """Hash of everything ``stage`` reads."""
+        return sha256_bytes(json.dumps(self.account(stage), sort_keys=True).encode())
+
+    def require(self, stage: Stage) -> None:
+        """Raises KdError unless ``stage`` is done and nothing it reads has changed since."""
+        if not self.is_done(stage, self.key(stage)):
+            raise KdError(
+                f"{stage.name} is missing or out of date",
+                where=str(self.folder),
+                todo=f"`kd-embedded run --until {stage.name}` does it",
+            )
 
     def is_done(self, stage: Stage, key: str) -> bool:
         """Whether run.json knows ``stage`` under ``key`` and its files are still what it wrote."""
@@ -162,8 +220,8 @@ class Run:
         return all(self.path(name).exists() and hash_path(self.path(name)) == sha for name, sha in written.items())
 
     def execute(self, stage: Stage) -> bool:
-        """Does ``stage`` unless it is done; whether it had to. The sections it reads are then on record."""
-        key = self.key(stage)
+        """Does ``stage`` unless it is done; whether it had to."""
+        account, key = self.account(stage), self.key(stage)
         if self.is_done(stage, key):
             self.progress.detail(f"{stage.name}: up to date")
             return False
@@ -171,7 +229,14 @@ class Run:
         self.notes = {}
         stage.work(self)
         wrote = {name: hash_path(self.path(name)) for name in stage.writes(self)}
-        self.state[stage.name] = {"key": key, "wrote": wrote, **self.notes}
+        self.state[stage.name] = {
+            "key": key,
+            **account,
+            "wrote": wrote,
+            "tool": _TOOL,
+            "versions": _versions(),
+            **self.notes,
+        }
         self.store()
         for number in range(len(self.spec.teacher)):
             self.checkpoint(stage, number).unlink(missing_ok=True)
@@ -179,12 +244,26 @@ class Run:
 
 
 def hash_path(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files below a folder but hidden ones."""
+    """SHA-256 of a file; of a generated project, of the files that are ours; of another folder, of all its files."""
     if path.is_file():
         return sha256_file(path)
-    below = sorted(p for p in path.rglob("*") if p.is_file() and not p.relative_to(path).parts[0].startswith(".pio"))
-    lines = (f"{p.relative_to(path).as_posix()} {sha256_file(p)}\n" for p in below)
+    if (path / MARKER).is_file():
+        below = [path / name for name in (MARKER, *sorted(read_marker(path)["files"]))]
+    else:
+        below = sorted(found for found in path.rglob("*") if found.is_file())
+    lines = (f"{p.relative_to(path).as_posix()} {sha256_file(p) if p.is_file() else 'absent'}\n" for p in below)
     return sha256_bytes("".join(lines).encode())
+
+
+def _lock(folder: Path) -> int:
+    """Keeps others out of ``folder`` until the descriptor is closed, or the process ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise KdError("another kd-embedded works in it", where=str(folder), todo="wait for it, or stop it") from None
+    return descriptor
 
 
 def _section(spec: RunSpec, name: str) -> Any:
@@ -207,6 +286,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _board_hashes() -> dict[str, str]:
+def _board_hashes(boards: Iterable[Board]) -> dict[str, str]:
     folder = resources.boards_dir()
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*.toml"))}
+    files = {name for board in boards for name in (f"{board.name}.toml", f"tflm/{board.tflm.library}.toml")}
+    return {name: sha256_file(folder / name) for name in sorted(files)}

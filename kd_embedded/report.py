@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from kd_embedded import artifacts, report_pictures
 from kd_embedded.boards import Board, load_boards
-from kd_embedded.codegen.arena import Arena, size_arena
+from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import read_marker
 from kd_embedded.config import RunSpec, TeacherSpec, config_sha256
 from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
@@ -26,9 +26,6 @@ from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import parse_model, read_bytes
 from kd_embedded.validate import failures
 
-PLAN = "plan.json"
-TEACHER_HISTORY = "teacher_history.json"
-STUDENT_HISTORY = "student_history.json"
 TEMPLATE = "report.html.j2"
 
 FLASH_PARTS = ("framework and runtime", "model", "golden vectors")
@@ -81,19 +78,19 @@ class Size:
 
 def read(folder: Path, spec: RunSpec) -> Artifacts:
     """The artifacts of a run in ``folder``. Raises KdError where one is absent or broken."""
-    model = read_bytes(folder / artifacts.STUDENT_INT8)
-    graph = parse_model(model, artifacts.STUDENT_INT8)
+    graph = parse_model(read_bytes(folder / artifacts.STUDENT_INT8), artifacts.STUDENT_INT8)
+    validation = artifacts.read_json(folder / artifacts.VALIDATION)
     record = artifacts.read_json(folder / artifacts.RUN)
     stages = {name: entry for name, entry in record["stages"].items() if name != "report"}
     return Artifacts(
         spec=spec,
         record={**record, "stages": stages},
-        plan=artifacts.read_json(folder / PLAN),
-        validation=artifacts.read_json(folder / artifacts.VALIDATION),
-        teachers=artifacts.read_json(folder / TEACHER_HISTORY),
-        student=artifacts.read_json(folder / STUDENT_HISTORY),
+        plan=artifacts.read_json(folder / artifacts.PLAN),
+        validation=validation,
+        teachers=artifacts.read_json(folder / artifacts.TEACHER_HISTORY),
+        student=artifacts.read_json(folder / artifacts.STUDENT_HISTORY),
         graph=graph,
-        arena=size_arena(model, graph),
+        arena=Arena(**validation["arena"]),
         boards=load_boards(),
         markers={name: read_marker(folder / artifacts.FIRMWARE / name) for name in spec.project.boards},
     )

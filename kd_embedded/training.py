@@ -65,15 +65,17 @@ def fit(
     (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of all that the fit
     reads; the caller removes it when the result is stored. Raises ModelError where the loss is no longer finite.
     """
+    if not model.trainable_variables:
+        raise ModelError(f"{title}: all layers are frozen", where="trainable", todo="unfreeze some before you save it")
     loop = _Loop(model, samples, spec, objective, seed)
     loop.restore(checkpoint, key)
     saved = time.monotonic()
     with progress.task(title, spec.epochs, loop.epoch) as task:
         while loop.epoch < spec.epochs and not loop.stalled():
             record = loop.run_epoch()
-            if not math.isfinite(record["loss"]):
+            if not all(map(math.isfinite, record.values())):
                 raise ModelError(
-                    f"{title}: the loss is {record['loss']} in epoch {loop.epoch}",
+                    f"{title}: the loss is {record['loss']}, on validation {record['val_loss']}, in epoch {loop.epoch}",
                     where="learning_rate",
                     todo="lower it, and check the scale of the inputs",
                 )
@@ -185,7 +187,7 @@ def learning_rate(spec: FitSpec, epoch: float) -> float:
     """The learning rate at a fractional epoch: linear warm-up, then constant or a half cosine down to zero."""
     warmup = min(spec.warmup_epochs, spec.epochs - 1)
     if epoch < warmup:
-        return spec.learning_rate * (epoch + 1 / 16) / warmup
+        return spec.learning_rate * min(1.0, (epoch + 1 / 16) / warmup)
     if spec.schedule == "constant":
         return spec.learning_rate
     return spec.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - warmup) / (spec.epochs - warmup)))

@@ -194,7 +194,7 @@ def main() -> None:
     """Runs the cases and prints them; --json keeps the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10 images")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, choices=range(2, 100), default=3, metavar="N", help="2 or more")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     keras_files.start_tensorflow()

@@ -43,6 +43,7 @@ def test_a_stage_is_redone_only_when_something_it_reads_has_changed(tmp_path: Pa
     run.path("second.txt").write_text("changed by hand")
     assert _both(run) == [False, True]
     run.path("first.txt").unlink()
+    del run
     assert _both(_run(tmp_path, distill={"alpha": 0.5}, project={"seed": 2})) == [True, False]
 
 
@@ -55,13 +56,14 @@ def test_a_stage_that_fails_leaves_no_account_of_itself(tmp_path: Path) -> None:
     run.execute(_FIRST)
     with pytest.raises(KdError):
         run.execute(Stage("broken", (), lambda run: (), fail))
+    del run
     assert list(_run(tmp_path).state) == ["first"]
 
 
 def test_a_missing_artifact_names_the_way_out(tmp_path: Path) -> None:
     run = _run(tmp_path)
     run.open_folder(fresh=False)
-    with pytest.raises(KdError, match="first.txt: second needs it and it is not there: run the stages before it"):
+    with pytest.raises(KdError, match="first.txt: second needs it and it is not there: kd-embedded run"):
         run.execute(_SECOND)
 
 
@@ -92,14 +94,78 @@ def test_fresh_empties_a_folder_of_ours_and_leftovers_of_a_kill_go(tmp_path: Pat
     (run.folder / ".kd-cut" / "student.keras").write_bytes(b"half")
     run.open_folder(fresh=False)
     assert not list(run.folder.rglob(".kd-*"))
-    again = _run(tmp_path)
-    again.open_folder(fresh=True)
-    assert [path.name for path in again.folder.iterdir()] == ["run.json"]
+    (run.folder / "firmware" / "pico").mkdir(parents=True)
+    (run.folder / "firmware" / "pico" / "user_input.cpp").write_text("mine")
+    run.path(".first0.checkpoint.npz").write_bytes(b"state")
+    run.open_folder(fresh=True)
+    assert sorted(path.name for path in run.folder.iterdir()) == ["firmware", "run.json"]
+    assert (run.folder / "firmware" / "pico" / "user_input.cpp").read_text() == "mine"
+    del run
+    assert _both(_run(tmp_path)) == [True, True]
+
+
+def test_a_kill_before_the_first_account_does_not_lock_the_user_out(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    (run.folder / ".kd-cut").mkdir(parents=True)
+    assert _both(run) == [True, True]
+
+
+@pytest.mark.parametrize("content", ['{"experiment": 7}', '["kd-embedded"]'])
+def test_a_run_json_of_another_tool_makes_no_folder_ours(tmp_path: Path, content: str) -> None:
+    run = _run(tmp_path)
+    run.folder.mkdir(parents=True)
+    (run.folder / "run.json").write_text(content)
+    (run.folder / "thesis.txt").write_text("years")
+    with pytest.raises(KdError, match="exists and is no run folder"):
+        run.open_folder(fresh=True)
+    assert (run.folder / "thesis.txt").read_text() == "years"
+
+
+def test_two_at_once_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    first = _run(tmp_path)
+    first.open_folder(fresh=False)
+    with pytest.raises(KdError, match="another kd-embedded works in it"):
+        _run(tmp_path).open_folder(fresh=False)
+    del first
+    _run(tmp_path).open_folder(fresh=False)
+
+
+def test_require_refuses_what_is_missing_or_stale(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.open_folder(fresh=False)
+    with pytest.raises(KdError, match="first is missing or out of date: `kd-embedded run --until first` does it"):
+        run.require(_FIRST)
+    run.execute(_FIRST)
+    run.require(_FIRST)
+    del run
+    with pytest.raises(KdError, match="out of date"):
+        _run(tmp_path, distill={"alpha": 0.25}).require(_FIRST)
+
+
+def test_the_users_files_in_a_project_are_no_part_of_its_hash(tmp_path: Path) -> None:
+    from kd_embedded.codegen.folder import write_project
+
+    write_project(tmp_path / "p", {"a.txt": "a"}, {"user.cpp": "mine"}, {})
+    before = pipeline.hash_path(tmp_path / "p")
+    (tmp_path / "p" / "user.cpp").write_text("changed")
+    (tmp_path / "p" / ".vscode").write_text("settings")
+    assert pipeline.hash_path(tmp_path / "p") == before
+    (tmp_path / "p" / "a.txt").write_text("b")
+    changed = pipeline.hash_path(tmp_path / "p")
+    (tmp_path / "p" / "a.txt").unlink()
+    assert len({before, changed, pipeline.hash_path(tmp_path / "p")}) == 3
 
 
 def test_data_boards_files_and_tool_are_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own.keras").write_bytes(b"1")
-    stage = _stage("first", needs_boards=True, needs_tool=True, needs_data=True, files=lambda run: ("own.keras",))
+    stage = _stage(
+        *("first",),
+        needs_boards="chosen",
+        needs_interpreters=True,
+        needs_tool=True,
+        needs_data=True,
+        files=lambda run: ("own.keras",),
+    )
     keys = {_run(tmp_path).key(stage)}
     keys.add(_run(tmp_path, project={"boards": ["pico"]}).key(stage))
     (tmp_path / "own.keras").write_bytes(b"2")
@@ -108,7 +174,9 @@ def test_data_boards_files_and_tool_are_part_of_the_key(tmp_path: Path, monkeypa
     keys.add(_run(tmp_path).key(stage))
     monkeypatch.setattr("kd_embedded.data.fingerprint", lambda spec, base: "other data")
     keys.add(_run(tmp_path).key(stage))
-    assert len(keys) == 5
+    monkeypatch.setattr(pipeline, "_versions", lambda: {"tflite-micro": "2"})
+    keys.add(_run(tmp_path).key(stage))
+    assert len(keys) == 6
     (tmp_path / "own.keras").unlink()
     with pytest.raises(KdError, match="own.keras: no such file"):
         _run(tmp_path).key(stage)

@@ -103,10 +103,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         run.path(artifacts.STUDENT_INT8), x, y, class_names=_NASTY, teacher_logits=scores[0], student_logits=scores[1],
         budgets=run.spec.budgets, sizes={"esp32": (400_000, 40_000)},
     )  # fmt: skip
+    document["arena"] = {"bytes": 1760, "probed": True}
     artifacts.write_json(run.path(artifacts.VALIDATION), document)
-    artifacts.write_json(run.path(report.PLAN), {"student": "tiny_cnn", "parameters": 1234})
-    artifacts.write_json(run.path(report.TEACHER_HISTORY), [_HISTORY])
-    artifacts.write_json(run.path(report.STUDENT_HISTORY), _HISTORY)
+    artifacts.write_json(run.path(artifacts.PLAN), {"student": "tiny_cnn", "parameters": 1234})
+    artifacts.write_json(run.path(artifacts.TEACHER_HISTORY), [_HISTORY])
+    artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), _HISTORY)
     about = {"tool": "kd-embedded 9.9", "engine": "tflm"}
     for board in run.boards:
         write_project(run.path(artifacts.FIRMWARE) / board.name, {"README.md": "readme\n"}, {}, about)

@@ -16,11 +16,13 @@ FRESH = click.option("--fresh", is_flag=True, help="Do it again, whatever is the
 
 
 def one_stage(name: str, progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
-    """Does the stage ``name`` alone, on the artifacts of those before it."""
+    """Does the stage ``name`` alone, on the artifacts of those before it, which must be there and current."""
     from kd_embedded import stages
 
     run = open_run(progress, config, boards)
     run.open_folder(fresh=False)
+    for earlier in stages.ORDER[: stages.ORDER.index(name)]:
+        run.require(stages.stage(earlier))
     if fresh:
         run.state.pop(name, None)
     return outcome(run, {name: run.execute(stages.stage(name))})

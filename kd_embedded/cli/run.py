@@ -14,7 +14,7 @@ from kd_embedded.progress import Progress
 @_stages.CONFIG
 @_stages.BOARDS
 @click.option("--until", type=click.Choice(stages.ORDER), default=stages.ORDER[-1], help="Stop after this stage.")
-@click.option("--fresh", is_flag=True, help="Empty the run folder first.")
+@click.option("--fresh", is_flag=True, help="Forget what the run folder holds; your own firmware files stay.")
 @verb
 def command(progress: Progress, config: Path, boards: tuple[str, ...], until: str, fresh: bool) -> Outcome:
     """Do all stages of CONFIG (kd.toml): plan, teach, distil, quantize, validate, generate firmware, report.

@@ -80,7 +80,7 @@ def fingerprint(spec: DataSpec, base: Path) -> str:
 
 
 def split(data: Data, spec: DataSpec, seed: int) -> Splits:
-    """Three stratified splits from one seed. Raises DataError where one would be empty or lack a class.
+    """Three stratified splits from one seed. Raises DataError where one is empty or a class cannot be trained.
 
     A source's own test (and validation) split is kept as it is. Otherwise ``test_fraction`` of all samples, then
     ``val_fraction`` of the rest, are drawn class by class.
@@ -93,7 +93,9 @@ def split(data: Data, spec: DataSpec, seed: int) -> Splits:
         part[part == FREE] = TRAIN
         _draw(part, data, TRAIN, VAL, spec.val_fraction, generator)
     part[part == FREE] = TRAIN
-    found = [_limited(np.flatnonzero(part == which), data.y, spec.max_per_class) for which in (TRAIN, VAL, TEST)]
+    found = [
+        _limited(np.flatnonzero(part == which), data.y, spec.max_per_class, generator) for which in (TRAIN, VAL, TEST)
+    ]
     for name, indices in zip(("training", "validation", "test"), found, strict=True):
         if not len(indices):
             raise DataError(f"the {name} split is empty", where=spec.source, todo="give it samples")
@@ -146,8 +148,10 @@ def _draw(
         part[generator.permutation(members)[:count]] = target
 
 
-def _limited(indices: NDArray[np.int64], y: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+def _limited(
+    indices: NDArray[np.int64], y: NDArray[np.int64], limit: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
     if not limit:
         return indices
-    kept = [indices[y[indices] == label][:limit] for label in np.unique(y[indices])]
+    kept = [generator.permutation(indices[y[indices] == label])[:limit] for label in np.unique(y[indices])]
     return np.sort(np.concatenate(kept)) if kept else indices

@@ -90,8 +90,12 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
             verbose=False,
         )
         with silenced():  # TensorFlow tells the end of each data set on stderr
-            pairs = [(images.numpy(), labels.numpy()) for images, labels in batches]
+            pairs = [(_bytes(images.numpy()), labels.numpy()) for images, labels in batches]
     except Exception as error:  # the loader's own errors come as TensorFlow's: its first line names the file
         raise DataError(f"an image cannot be decoded: {str(error).splitlines()[0]}", where=str(folder)) from None
-    x = np.concatenate([np.clip(np.rint(images), 0, 255).astype(np.uint8) for images, _ in pairs])
-    return x, np.concatenate([labels for _, labels in pairs]).astype(np.int64)
+    x, y = zip(*pairs, strict=True)
+    return np.concatenate(x), np.concatenate(y).astype(np.int64)
+
+
+def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kd_embedded import artifacts, codegen, data, golden
-from kd_embedded.codegen.arena import size_arena
+from kd_embedded.codegen.arena import Arena
 from kd_embedded.config import SECTIONS, config_sha256
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
@@ -17,13 +20,12 @@ def work(run: Run) -> None:
 
     Raises ModelError where the validation found that TFLM computes other bytes than the reference.
     """
-    wrong = departure(artifacts.read_json(run.path(artifacts.VALIDATION)))
-    if wrong:
+    validation = artifacts.read_json(run.path(artifacts.VALIDATION))
+    if wrong := departure(validation):
         raise ModelError(f"no firmware is made: {wrong}", where=artifacts.STUDENT_INT8)
     model = run.path(artifacts.STUDENT_INT8).read_bytes()
     graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
     vectors = _vectors(run, model, graph)
-    arena = size_arena(model, graph)
     plans = [
         codegen.plan(
             model,
@@ -33,8 +35,8 @@ def work(run: Run) -> None:
             name=run.spec.project.name,
             labels=run.data.class_names,
             golden=vectors,
-            provenance=_provenance(run),
-            arena=arena,
+            provenance=_provenance(run, validation),
+            arena=Arena(**validation["arena"]),
             engine=run.spec.codegen.engine,
         )
         for board in run.boards
@@ -55,8 +57,7 @@ def _vectors(run: Run, model: bytes, graph: Graph) -> golden.Golden:
     return golden.from_inputs(model, x_q, source="test split", labels=run.data.y[chosen])
 
 
-def _provenance(run: Run) -> dict[str, str]:
-    validation = artifacts.read_json(run.path(artifacts.VALIDATION))
+def _provenance(run: Run, validation: Mapping[str, Any]) -> dict[str, str]:
     accuracy = validation["accuracy"]["student_int8"]
     return {
         "config_sha256": config_sha256(run.spec),
@@ -72,6 +73,7 @@ STAGE = Stage(
     writes=lambda run: tuple(f"{artifacts.FIRMWARE}/{board.name}" for board in run.boards),
     work=work,
     needs_data=True,
-    needs_boards=True,
+    needs_boards="chosen",
+    needs_interpreters=True,
     needs_tool=True,
 )

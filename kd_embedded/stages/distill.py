@@ -9,9 +9,6 @@ from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import teach
 
-HISTORY = "student_history.json"
-LOGITS = "teacher_logits.npz"
-
 
 def work(run: Run) -> None:
     """Writes student.keras and student_history.json."""
@@ -19,7 +16,6 @@ def work(run: Run) -> None:
     spec, seed = run.spec.distill, run.spec.project.seed
     samples = teach.samples(run)
     student = students.build(run.spec.student, run.data.input_shape, run.data.classes, seed, run.base)
-    student.trainable = True
     objective = training.Objective(_soft_targets(run, samples), spec.alpha, spec.temperature)
     history = training.fit(
         student,
@@ -33,7 +29,7 @@ def work(run: Run) -> None:
         progress=run.progress,
     )
     keras_files.save(student, run.path(artifacts.STUDENT))
-    artifacts.write_json(run.path(HISTORY), history)
+    artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), history)
 
 
 def load_teachers(run: Run) -> list[Any]:
@@ -54,7 +50,9 @@ def _soft_targets(run: Run, samples: training.Samples) -> distill.SoftTargets | 
     key = sha256_bytes(f"{teachers} {run.data_fingerprint} {sha256_file(run.path(artifacts.SPLITS))}".encode())
     count = len(samples.train_y)
     logits = distill.cached_logits(
-        run.path(LOGITS), key, lambda: distill.predict(load_teachers(run), samples.train_inputs, count)
+        run.path(artifacts.TEACHER_LOGITS),
+        key,
+        lambda: distill.predict(load_teachers(run), samples.train_inputs, count),
     )
     return distill.cached(logits)
 
@@ -63,7 +61,7 @@ STAGE = Stage(
     name="distill",
     sections=("data", "student", "distill"),
     reads=lambda run: (artifacts.SPLITS, *teach.files(run)),
-    writes=lambda run: (artifacts.STUDENT, HISTORY),
+    writes=lambda run: (artifacts.STUDENT, artifacts.STUDENT_HISTORY),
     files=lambda run: tuple(filter(None, (run.spec.student.file,))),
     work=work,
     needs_data=True,

@@ -15,13 +15,11 @@ from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
 from kd_embedded.codegen.arena import size_arena
 from kd_embedded.config import StudentSpec
-from kd_embedded.errors import KdError
+from kd_embedded.errors import BudgetError, KdError
 from kd_embedded.fit import Fit, fit
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.tflite.analyze import analyze
 from kd_embedded.tflite.check import tflm_departures
-
-PLAN = "plan.json"
 
 
 def work(run: Run) -> None:
@@ -33,7 +31,7 @@ def work(run: Run) -> None:
     splits = run.splits
     with artifacts.replacing(run.path(artifacts.SPLITS)) as temporary:
         np.savez(temporary, train=splits.train, val=splits.val, test=splits.test)
-    artifacts.write_json(run.path(PLAN), document)
+    artifacts.write_json(run.path(artifacts.PLAN), document)
     _tell(run, document)
 
 
@@ -46,10 +44,12 @@ def settings(run: Run) -> quantization.Settings:
     )
 
 
-def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, Fit]]:
+def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, KdError]]:
     student = students.build(spec, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
-    sample = run.data.inputs(run.splits.train[:8])
+    sample = run.data.inputs(run.splits.train[:64])
     where = spec.file or f"student {spec.arch}"
+    if spec.file:
+        keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
     model, graph = quantization.quantize(student, sample, settings(run), where)
     for departure in tflm_departures(graph):
         raise KdError(
@@ -73,7 +73,23 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         "arena_probed": arena.probed,
         "boards": {name: _sizes(board, found) for board, (name, found) in zip(run.boards, fits.items(), strict=True)},
     }
-    return document, {name: found for name, found in fits.items() if not found.fits}
+    where = f"{spec.file} on" if spec.file else f"student {spec.arch} at width {spec.width:g} on"
+    problems = {name: _problem(run, found, f"{where} {name}") for name, found in fits.items()}
+    return document, {name: problem for name, problem in problems.items() if problem}
+
+
+def _problem(run: Run, found: Fit, where: str) -> KdError | None:
+    """What keeps the firmware off a board, or out of a budget of the config."""
+    if not found.fits:
+        return KdError(found.reason, where=where)
+    budgets = run.spec.budgets
+    for name, limit, measured in (
+        ("max_flash_kib", budgets.max_flash_kib, found.flash_bytes / 1024),
+        ("max_ram_kib", budgets.max_ram_kib, found.ram_bytes / 1024),
+    ):
+        if 0 < limit < measured:
+            return BudgetError(f"needs {measured:.1f} KiB, and the budget {name} is {limit:g}", where=where)
+    return None
 
 
 def _sizes(board: Board, found: Fit) -> dict[str, Any]:
@@ -85,19 +101,16 @@ def _sizes(board: Board, found: Fit) -> dict[str, Any]:
     }
 
 
-def _refusal(run: Run, misfits: Mapping[str, Fit]) -> KdError:
-    board, found = next(iter(misfits.items()))
+def _refusal(run: Run, misfits: Mapping[str, KdError]) -> KdError:
+    problem = next(iter(misfits.values()))
     spec = run.spec.student
     if spec.file:
-        return KdError(found.reason, where=f"{spec.file} on {board}", todo="use a smaller student or a larger board")
-    run.progress.say(
-        f"  {spec.arch} at width {spec.width} does not fit {', '.join(misfits)}; looking for the largest width"
-    )
-    best = _largest_width(run)
-    todo = (
-        f"the largest width that fits is {best:g}" if best else f"no width of {spec.arch} fits; choose another student"
-    )
-    return KdError(found.reason, where=f"student {spec.arch} at width {spec.width:g} on {board}", todo=todo)
+        todo = "use a smaller student or a larger board"
+    else:
+        run.progress.say(f"  {spec.arch} at width {spec.width:g} does not fit; looking for the largest width that does")
+        best = _largest_width(run)
+        todo = f"the largest width that fits is {best:g}" if best else f"no width of {spec.arch} fits; take another"
+    return type(problem)(problem.what, where=problem.where, todo=todo)
 
 
 def _largest_width(run: Run) -> float:
@@ -124,10 +137,11 @@ def _tell(run: Run, document: Mapping[str, Any]) -> None:
 
 STAGE = Stage(
     name="plan",
-    sections=("project", "data", "student", "quantize", "codegen"),
-    writes=lambda run: (artifacts.SPLITS, PLAN),
+    sections=("project", "data", "student", "quantize", "codegen", "budgets"),
+    writes=lambda run: (artifacts.SPLITS, artifacts.PLAN),
     files=lambda run: tuple(filter(None, (run.spec.student.file,))),
     work=work,
     needs_data=True,
-    needs_boards=True,
+    needs_boards="chosen",
+    needs_interpreters=True,
 )

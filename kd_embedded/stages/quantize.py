@@ -28,5 +28,5 @@ STAGE = Stage(
     writes=lambda run: (artifacts.STUDENT_INT8,),
     work=work,
     needs_data=True,
-    needs_boards=True,
+    needs_boards="chosen",
 )

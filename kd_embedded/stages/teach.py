@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from kd_embedded import artifacts, data, keras_files, teachers, training
-from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
 
 
@@ -40,7 +39,7 @@ def work(run: Run) -> None:
     histories = []
     for index, name in enumerate(files(run)):
         histories.append(_teach(run, index, name))
-    artifacts.write_json(run.path("teacher_history.json"), histories)
+    artifacts.write_json(run.path(artifacts.TEACHER_HISTORY), histories)
 
 
 def _teach(run: Run, index: int, name: str) -> training.History:
@@ -48,11 +47,11 @@ def _teach(run: Run, index: int, name: str) -> training.History:
     seed = run.spec.project.seed + 1000 * index
     model: Any = teachers.build(spec, run.data.input_shape, run.data.classes, seed, run.base)
     title = f"teacher {index + 1} of {len(run.spec.teacher)}" if len(run.spec.teacher) > 1 else "teacher"
+    if spec.file and spec.outputs == "auto":
+        todo = 'set outputs = "probabilities" for this teacher'
+        keras_files.check_logits(model, run.data.inputs(splits(run).train[:64]), spec.file, todo)
     history: training.History = []
     if spec.mode != "frozen":
-        if not model.trainable_variables:
-            raise ModelError("has no trainable weights", where=spec.file, todo='set mode = "frozen"')
-        model.trainable = True
         history = training.fit(
             model,
             samples(run),
@@ -72,7 +71,7 @@ STAGE = Stage(
     name="teach",
     sections=("data", "teacher"),
     reads=lambda run: (artifacts.SPLITS,),
-    writes=lambda run: (*files(run), "teacher_history.json"),
+    writes=lambda run: (*files(run), artifacts.TEACHER_HISTORY),
     files=lambda run: tuple(spec.file for spec in run.spec.teacher if spec.file),
     work=work,
     needs_data=True,
