@@ -27,6 +27,13 @@ def test_several_teachers_are_an_ensemble_and_one_table_is_one_teacher() -> None
     assert parse_config({"teacher": {"arch": "mlp"}}, "kd.toml").teacher[0].arch == "mlp"
 
 
+def test_a_board_named_twice_counts_once() -> None:
+    assert parse_config({"project": {"boards": ["pico", "esp32", "pico"]}}, "kd.toml").project.boards == (
+        "pico",
+        "esp32",
+    )
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [
@@ -39,6 +46,8 @@ def test_several_teachers_are_an_ensemble_and_one_table_is_one_teacher() -> None
         ({"distill": {"temperature": float("nan")}}, "distill.temperature: input should be a finite number"),
         ({"student": {"arch": "resnet9"}}, 'student.arch: did you mean resnet8?, not "resnet9"'),
         ({"teacher": [{"mode": "frozen"}]}, "needs file"),
+        ({"teacher": [{"file": "own.keras"}]}, "file is set, so say mode"),
+        ({"1": 2}, "unknown key 1: known: project, data"),
         ({"teacher": []}, "teacher: "),
         ({"project": {"boards": []}}, "project.boards: "),
         ({"project": {"name": "while"}}, "is a keyword of C"),

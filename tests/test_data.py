@@ -61,6 +61,7 @@ def test_string_labels_channel_axis_byte_scale_and_limit(tmp_path: Path) -> None
     assert found.input_shape == (4, 4, 1)
     assert found.inputs(splits.train).max() == pytest.approx(1.0)
     assert np.bincount(found.y[splits.train]).tolist() == [5, 5]
+    assert not np.array_equal(splits.train, np.arange(10))  # drawn, not the first ones
 
 
 def _without(name: str) -> Callable[[Arrays], Arrays]:

@@ -109,5 +109,8 @@ def test_cached_logits_are_those_of_the_teacher_and_are_computed_once(tmp_path: 
     assert np.allclose(first[:, 1], model(x, training=False), atol=1e-5)
     distill.cached_logits(tmp_path / "logits.npz", "another key", compute)
     assert len(calls) == 2
+    (tmp_path / "logits.npz").write_bytes((tmp_path / "logits.npz").read_bytes()[:200])
+    distill.cached_logits(tmp_path / "logits.npz", "another key", compute)
+    assert len(calls) == 3
     assert np.array_equal(distill.cached(first)(np.array([5, 2]), x), first[[5, 2]])
     assert np.allclose(distill.live([model])(np.arange(9), x[:9])[:, 0], first[:9, 0], atol=1e-5)

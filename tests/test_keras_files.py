@@ -120,6 +120,17 @@ def test_teachers_from_files_are_frozen_finetuned_or_trained_anew_and_scaled_as_
     assert np.array_equal(build(mode="train"), build(mode="train"))
 
 
+def test_a_softmax_that_hides_in_a_nested_model_is_told_not_taken_for_logits() -> None:
+    import keras
+
+    hidden = keras.Sequential([keras.Input((8,)), _model(keras.layers.Dense(3, activation="softmax"))])
+    with pytest.raises(ModelError, match='own.keras: gives probabilities, and logits are needed: set outputs = "prob'):
+        keras_files.check_logits(
+            keras_files.as_logits(hidden, "auto"), _X, "own.keras", 'set outputs = "probabilities"'
+        )
+    keras_files.check_logits(keras_files.as_logits(hidden, "probabilities"), _X, "own.keras", "")
+
+
 @pytest.mark.parametrize("arch", students.names())
 def test_every_student_builds_scales_and_has_the_same_weights_for_the_same_seed(arch: str) -> None:
     small, large, again = (

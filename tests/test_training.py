@@ -140,10 +140,18 @@ def test_a_loss_that_explodes_is_one_line(tmp_path: Path) -> None:
         _fit(_model(), FitSpec(epochs=3, learning_rate=1e6, optimizer="sgd"), tmp_path, samples=samples)
 
 
+def test_a_model_whose_layers_are_all_frozen_is_one_line(tmp_path: Path) -> None:
+    model = _model()
+    model.trainable = False
+    with pytest.raises(ModelError, match="model: all layers are frozen"):
+        _fit(model, FitSpec(epochs=1), tmp_path)
+
+
 def test_learning_rate_rises_and_falls() -> None:
     spec = FitSpec(epochs=10, learning_rate=0.1, warmup_epochs=2)
     rates = [training.learning_rate(spec, epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 9.999)]
     assert rates[0] < rates[1] < rates[2] == 0.1
+    assert max(training.learning_rate(spec, epoch / 100) for epoch in range(1000)) == 0.1
     assert rates[3] == pytest.approx(0.05)
     assert rates[4] < 1e-6
     assert training.learning_rate(spec.model_copy(update={"schedule": "constant"}), 9.9) == 0.1
