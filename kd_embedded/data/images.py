@@ -78,18 +78,18 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
     import keras
 
     try:
-        batches = keras.utils.image_dataset_from_directory(
-            str(folder),
-            labels="inferred",
-            label_mode="int",
-            class_names=list(names),
-            color_mode=spec.color,
-            batch_size=256,
-            image_size=spec.image_size,
-            shuffle=False,
-            verbose=False,
-        )
         with silenced():  # TensorFlow tells the end of each data set on stderr
+            batches = keras.utils.image_dataset_from_directory(
+                str(folder),
+                labels="inferred",
+                label_mode="int",
+                class_names=list(names),
+                color_mode=spec.color,
+                batch_size=256,
+                image_size=spec.image_size,
+                shuffle=False,
+                verbose=False,
+            )
             pairs = [(_bytes(images.numpy()), labels.numpy()) for images, labels in batches]
     except Exception as error:  # the loader's own errors come as TensorFlow's: its first line names the file
         raise DataError(f"an image cannot be decoded: {str(error).splitlines()[0]}", where=str(folder)) from None

@@ -86,12 +86,12 @@ def _load(name: str, model: bytes, keep: bool = False) -> Interpreter:
     return _TFLM(model, _GENEROUS_ARENA, keep)
 
 
-def _run(request: Mapping[str, Array]) -> dict[str, Array]:
+def _run(request: Mapping[str, Array]) -> dict[str, Any]:
     interpreter = _load(str(request["name"]), request["model"].tobytes())
     return {"outputs": np.concatenate([interpreter.invoke(sample[np.newaxis]) for sample in request["inputs"]])}
 
 
-def _tensors(request: Mapping[str, Array]) -> dict[str, Array]:
+def _tensors(request: Mapping[str, Array]) -> dict[str, Any]:
     """The values of the tensors ``wanted`` for each input, as ``tensor_INDEX`` ``[N, ...]``."""
     interpreter = _load(str(request["name"]), request["model"].tobytes(), keep=True)
     values: dict[int, list[Array]] = {int(index): [] for index in request["wanted"]}
@@ -102,7 +102,7 @@ def _tensors(request: Mapping[str, Array]) -> dict[str, Array]:
     return {f"tensor_{index}": np.stack(kept) for index, kept in values.items()}
 
 
-def _probe(request: Mapping[str, Array]) -> dict[str, Array]:
+def _probe(request: Mapping[str, Array]) -> dict[str, Any]:
     """Bisects to the smallest arena in which the interpreter allocates and computes what it does in a generous one."""
     model, sample = request["model"].tobytes(), request["inputs"][:1]
     wanted = _TFLM(model, _GENEROUS_ARENA).invoke(sample).tobytes()
@@ -127,7 +127,7 @@ def _computes(model: bytes, arena_bytes: int, sample: Array, wanted: bytes) -> b
     return os.waitpid(child, 0)[1] == 0
 
 
-_TASKS: Mapping[str, Callable[[Mapping[str, Array]], dict[str, Array]]] = {
+_TASKS: Mapping[str, Callable[[Mapping[str, Array]], dict[str, Any]]] = {
     "run": _run,
     "tensors": _tensors,
     "probe": _probe,
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     task, folder = arguments
     with np.load(Path(folder) / REQUEST) as request:
         try:
-            response = _TASKS[task](dict(request))
+            response: dict[str, Any] = _TASKS[task](dict(request))
         except ImportError:
             raise
         except Exception as error:  # whatever an interpreter raises is its way of refusing the model
