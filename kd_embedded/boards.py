@@ -85,21 +85,30 @@ class TflmChoice(_Frozen):
 
 
 class Allowance(_Frozen):
-    """Bytes that the framework, the TFLM runtime and the harness take beside the model and the arena."""
+    """Bytes that the framework, the TFLM runtime and the harness take beside the model and the arena.
+
+    ``measured`` is True where framework and runtime were linked for this very board and measured; all else is an
+    estimate, and users are told so.
+    """
 
     flash_bytes: PositiveInt
     ram_bytes: PositiveInt
+    measured: bool = False
 
 
 class Firmware(_Frozen):
-    """Quirks of the board that the generated sketch minds.
+    """Quirks of the board that the generated sketch and its README mind.
 
     ``loop_stack_bytes``: stack that the Arduino loop task must be given (0: the framework's own is enough).
-    ``native_usb``: ``Serial`` is the chip's own USB, so wait for the host, with a time limit.
+    ``rx_buffer_bytes``: receive buffer that ``Serial`` must be given before it begins (0: the framework's own; only
+    ESP32 cores can be told). ``native_usb``: ``Serial`` is the chip's own USB, so wait for the host, with a time limit.
+    ``flash_hint``: one sentence on what a person must do for the first upload ("": nothing).
     """
 
     loop_stack_bytes: NonNegativeInt = 0
+    rx_buffer_bytes: NonNegativeInt = 0
     native_usb: bool = False
+    flash_hint: str = Field("", pattern=r"^([A-Z][^\r\n]*\.)?$")
 
 
 class Board(_Named):

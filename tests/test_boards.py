@@ -109,6 +109,13 @@ def test_schema_errors_name_file_and_key(folder: Path, old: str, new: str, line:
             "Chirale_TensorFlowLite@2.0.0",
             "platformio.lib_deps: the TFLM library is missing",
         ),
+        ('flash_hint = "Hold', 'flash_hint = "hold', "firmware.flash_hint: string should match pattern"),
+        (
+            "native_usb = true",
+            "rx_buffer_bytes = -1",
+            "firmware.rx_buffer_bytes: input should be greater than or equal",
+        ),
+        ("measured = false", 'measured = "no"', "allowance.measured: input should be a valid boolean"),
         ('"-DTF_LITE', '"DTF_LITE', "platformio.build_flags: 'DTF_LITE_STATIC_MEMORY' is no compiler option"),
         ('library = "chirale"', 'library = "chirali"', "no file tflm/chirali.toml (did you mean 'chirale'?)"),
         ('"raspberrypi@1.19.0"\nboard = "pico"', '"teensy@5.2.0"\nboard = "teensy41"', "'teensy41' is also pico"),
@@ -163,6 +170,10 @@ def test_verb_lists_and_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
     main(["boards", "teensy41"])
     told = capsys.readouterr().out
     assert "teensy@5.2.0" in told and ".progmem" in told and "silently wrong" in told
+    assert "first flash" in told and "press the button on the Teensy." in told and "AN ESTIMATE: not measured" in told
+    main(["boards", "nucleo_l476rg"])
+    told = capsys.readouterr().out
+    assert "nothing to press" in told and "ESTIMATE" not in told
 
 
 def test_verb_json(capsys: pytest.CaptureFixture[str]) -> None:

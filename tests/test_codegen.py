@@ -106,6 +106,13 @@ def test_the_quirks_of_every_board(board: str, tmp_path: Path) -> None:
     assert ("while (!Serial" in main) == about.firmware.native_usb
     stack = about.firmware.loop_stack_bytes
     assert (f"SET_LOOP_TASK_STACK_SIZE({stack});" in main) if stack else ("SET_LOOP_TASK" not in main)
+    buffer = about.firmware.rx_buffer_bytes
+    assert (f"Serial.setRxBufferSize({buffer});" in main) if buffer else ("setRxBufferSize" not in main)
+    assert "ESP32" not in main
+    readme, hint = plan.generated["README.md"], about.firmware.flash_hint
+    assert (f"- First upload: {hint}\n" in readme) if hint else ("First upload" not in readme)
+    assert ("AN ESTIMATE: allowance" in readme) == ("is an estimate" in readme) == (not about.allowance.measured)
+    assert "99-platformio-udev.rules" in readme
     model, vectors = plan.generated["src/model.cpp"], plan.generated["src/golden_vectors.cpp"]
     attribute = f" {about.arch_flash_attribute}" if about.arch_flash_attribute else ""
     assert f"tiny_model_data[kModelBytes]{attribute} = {{" in model
@@ -186,7 +193,9 @@ def test_what_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     refused(tmp_path, "no such engine 'aot'", engine="aot")
     refused(tmp_path, "2 labels for 3 outputs", labels=("a", "b"))
     refused(tmp_path, "NUL", labels=("a", "b", "c\0d"))
-    refused(tmp_path, "golden vectors of shapes", golden=projects.golden(model, 0))
+    for few in (0, 1, 7):
+        todo = "at least 8 inputs: in a run, a larger test split"
+        refused(tmp_path, f"test split: {few} golden vectors, .*{todo}", golden=projects.golden(model, few))
     refused(tmp_path, "golden vectors of shapes", golden=projects.golden(dense()))
 
 
@@ -194,7 +203,8 @@ def test_models_that_would_be_silently_wrong(tmp_path: Path) -> None:
     relu6, wide = relu6_alone(), dense(per_channel=True)
     refused(tmp_path, r"op 0 \(RELU6\)", model=relu6, golden=projects.golden(relu6), labels=())
     vectors = projects.golden(wide)
-    refused(tmp_path, "one weight scale per output channel", board="nano33ble", model=wide, golden=vectors, labels=())
+    told = 'one weight scale per output channel.*quantize.dense = "per-tensor".*_experimental_disable_per_channel'
+    refused(tmp_path, told, board="nano33ble", model=wide, golden=vectors, labels=())
     projects.plan(tmp_path / "out", "esp32", wide, golden=vectors, labels=()).write()  # its library has them
 
 

@@ -55,8 +55,23 @@ def test_a_killed_generation_leaves_nothing_in_the_way(tmp_path: Path, monkeypat
         write(out, dict(sorted(GENERATED.items(), reverse=True)))
     monkeypatch.undo()
     write(out)
-    assert {*GENERATED, *USERS, folder.MARKER} <= set(contents(out))
-    assert folder.read_marker(out)["board"] == "x"
+    assert {*GENERATED, *USERS, folder.MARKER} == set(contents(out))
+    assert folder.read_marker(out)["board"] == "x" and not list(out.glob(".kd-new-*"))
+
+
+def test_what_killed_updates_left_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out)
+    before = contents(out)
+    for name in (".kd-new-abc", ".kd-new-def"):
+        (out / name / "project/src").mkdir(parents=True)
+        (out / name / "project/src/half.cpp").write_text("half")
+    (out / ".kd-new-notes.txt").write_text("no folder of ours")
+    (tmp_path / "elsewhere").mkdir()
+    (out / ".kd-new-link").symlink_to(tmp_path / "elsewhere")
+    write(out)
+    assert contents(out) == {**before, ".kd-new-notes.txt": "no folder of ours"}
+    assert not list(out.glob(".kd-new-[ad]*")) and (tmp_path / "elsewhere").is_dir()
 
 
 def test_regenerating_changes_only_what_changed(tmp_path: Path) -> None:

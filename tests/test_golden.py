@@ -8,9 +8,12 @@ from typing import Any
 import firmware_projects as projects
 import numpy as np
 import pytest
+from tflite_builder import relu6_alone
 
 from kd_embedded import codegen, golden, interpreters
-from kd_embedded.errors import DataError
+from kd_embedded.boards import load_board
+from kd_embedded.codegen import tflm
+from kd_embedded.errors import DataError, ModelError
 
 MODEL = projects.TINY.read_bytes()
 GRAPH = codegen.checked_graph(MODEL, "tiny")
@@ -37,6 +40,39 @@ def test_without_an_oracle_the_header_says_so(monkeypatch: pytest.MonkeyPatch, t
     assert "NO exact reference" in vectors.reference
     header = projects.plan(tmp_path / "out", golden=vectors).generated["src/golden_vectors.h"]
     assert "NO exact reference" in header and "seeded random inputs" in header
+
+
+TFLM_ABSENT = interpreters.available()["tflm"]
+
+
+@pytest.mark.skipif(interpreters.oracle() != "builtin_ref" or bool(TFLM_ABSENT), reason="needs both references")
+def test_the_two_references_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "gave the same bytes for these inputs" in golden.from_random(MODEL, GRAPH).reference
+    model = relu6_alone(after_dense=True)
+    graph = codegen.checked_graph(model, "relu6")
+    with pytest.raises(ModelError, match=r"differ in \d+ of 32 output bytes, .*op 1 \(RELU6, tensor"):
+        golden.from_random(model, graph)
+    available = interpreters.available()
+    monkeypatch.setattr(interpreters, "available", lambda: {**available, "tflm": "no wheel"})
+    assert "NOT compared with TensorFlow Lite Micro" in golden.from_random(MODEL, GRAPH).reference
+    assert "NOT compared" in golden.from_random(model, graph).reference
+
+
+@pytest.mark.skipif(interpreters.oracle() != "builtin_ref" or bool(TFLM_ABSENT), reason="needs both references")
+def test_where_they_differ_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An op that no one knew to differ: here RELU6, forgotten."""
+    monkeypatch.setattr(tflm, "tflm_departures", lambda graph: ())
+    model = tmp_path / "relu6.tflite"
+    model.write_bytes(relu6_alone(after_dense=True))
+    with pytest.raises(ModelError, match="RELU6"):
+        codegen.plan_file(model, [(load_board("esp32"), tmp_path / "out")], name="relu6")
+    assert list(tmp_path.iterdir()) == [model]
+
+
+@pytest.mark.skipif(bool(TFLM_ABSENT), reason="no TFLM interpreter here")
+def test_tflm_alone_is_said_to_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreters, "oracle", lambda: "tflm")
+    assert golden.from_random(MODEL, GRAPH).reference == "the TensorFlow Lite Micro interpreter itself"
 
 
 def test_quantize_rounds_halves_away_from_zero_and_clamps() -> None:

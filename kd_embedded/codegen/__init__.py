@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kd_embedded import __version__
 from kd_embedded.artifacts import sha256_bytes
@@ -15,12 +15,10 @@ from kd_embedded.codegen.arena import Arena, size_arena
 from kd_embedded.codegen.render import banner, render
 from kd_embedded.errors import ConfigError, DataError, KdError
 from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
+from kd_embedded.golden import FEWEST, Golden, from_npz, from_random
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import parse_model, read_bytes
-
-if TYPE_CHECKING:
-    from kd_embedded.golden import Golden
 
 ENGINES = {"tflm": tflm}
 USERS_FILE = "src/user_input.cpp"
@@ -96,8 +94,6 @@ def plan_file(
     ``labels`` is a text file with one name a line, ``golden`` an ``.npz`` (``golden.from_npz``); without it the golden
     vectors are seeded random inputs. Raises KdErrors as ``generate`` does.
     """
-    from kd_embedded import golden as vectors
-
     data = read_bytes(model)
     graph = checked_graph(data, model.name)
     names.identifier(name)
@@ -106,7 +102,7 @@ def plan_file(
     for board, out in outs:
         folder.check_ours(out)
         tflm.check(graph, board, model.name)
-    tests = vectors.from_npz(golden, data, graph) if golden else vectors.from_random(data, graph)
+    tests = from_npz(golden, data, graph) if golden else from_random(data, graph)
     arena = size_arena(data, graph)
     return tuple(
         plan(
@@ -189,11 +185,17 @@ def _check_labels(labels: Sequence[str], graph: Graph, where: str) -> None:
 
 def _check_golden(golden: Golden, graph: Graph) -> None:
     inputs, outputs = (len(golden), *graph.input.shape[1:]), (len(golden), *graph.output.shape[1:])
-    if not len(golden) or golden.x_q.shape != inputs or golden.y_q.shape != outputs:
+    if len(golden) < FEWEST:
+        raise DataError(
+            f"{len(golden)} golden vectors, and fewer than {FEWEST} prove too little",
+            where=golden.source,
+            todo=f"give at least {FEWEST} inputs: in a run, a larger test split",
+        )
+    if golden.x_q.shape != inputs or golden.y_q.shape != outputs:
         raise DataError(
             f"golden vectors of shapes {list(golden.x_q.shape)} and {list(golden.y_q.shape)}",
             where=golden.source,
-            todo=f"the model takes [K, *{list(inputs[1:])}] and gives [K, *{list(outputs[1:])}], and K must not be 0",
+            todo=f"the model takes [K, *{list(inputs[1:])}] and gives [K, *{list(outputs[1:])}]",
         )
 
 
@@ -220,7 +222,10 @@ def _board_context(board: Board) -> dict[str, object]:
         "board_title_comment": literals.comment(board.title),
         "baud": board.platformio.monitor_speed,
         "loop_stack_bytes": board.firmware.loop_stack_bytes,
+        "rx_buffer_bytes": board.firmware.rx_buffer_bytes,
         "native_usb": board.firmware.native_usb,
+        "flash_hint": literals.comment(board.firmware.flash_hint),
+        "allowance_measured": board.allowance.measured,
         "flash_attribute": f" {attribute}" if attribute else "",
         "flash_include": "<avr/pgmspace.h>" if attribute == "PROGMEM" else "",
         "env": board.name,
@@ -301,7 +306,8 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
 
 def _sizes(data: bytes, arena: Arena, golden: Golden, board: Board, fitted: Fit) -> list[dict[str, object]]:
     found = "found by trying the real interpreter" if arena.probed else "AN ESTIMATE: no interpreter was at hand to try"
-    allowance = "allowance of the board file for framework, TensorFlow Lite Micro and harness"
+    known = "" if board.allowance.measured else "AN ESTIMATE: "
+    allowance = f"{known}allowance of the board file for framework, TensorFlow Lite Micro and harness"
     parts = f"{arena.bytes} {found}, {fitted.scratch_bytes} scratch of the board's kernels, {ARENA_MARGIN_BYTES} margin"
     rows = [
         ("model (flash)", len(data), "the file"),

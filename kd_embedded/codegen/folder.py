@@ -44,12 +44,14 @@ def write_project(out: Path, generated: Mapping[str, str], users: Mapping[str, s
 
     ``generated`` files are replaced where they differ, ``users`` files are written only where they are absent, files
     that an earlier generation wrote and this one does not are removed unless they were changed since. ``about`` goes
-    into the marker. All is written to a temporary folder first, so a full disk leaves ``out`` as it was (KdError).
+    into the marker. All is written to a temporary folder first, so a full disk leaves ``out`` as it was (KdError). What
+    an earlier generation left in ``out`` when it was killed is removed.
     """
     check_ours(out)
     files = {name: sha256_bytes(text.encode()) for name, text in generated.items()}
     texts = {**generated, **users, MARKER: to_json({"schema": _SCHEMA, **about, "files": files})}
     try:
+        _sweep(out)
         with _temporary(out) as fresh:
             for name, text in texts.items():
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,13 @@ def _inside(name: str) -> bool:
     """Whether the path stays below the project: a marker someone wrote must not make us remove a file elsewhere."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and bool(path.parts)
+
+
+def _sweep(out: Path) -> None:
+    """Removes the temporary folders of killed generations from ``out``, which is ours."""
+    for path in out.glob(f"{_HOLDER}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
 
 
 @contextmanager

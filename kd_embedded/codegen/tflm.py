@@ -28,8 +28,9 @@ def check(graph: Graph, board: Board, where: str) -> None:
             f"FULLY_CONNECTED ops {ops} have one weight scale per output channel, which {library.title} on "
             f"{board.name} silently computes with one scale for all",
             where=where,
-            todo="convert with converter._experimental_disable_per_channel_quantization_for_dense_layers = True, or "
-            "choose a board whose library has it (kd-embedded boards tells)",
+            todo='in a run, set quantize.dense = "per-tensor" in kd.toml; convert a model of your own with '
+            "converter._experimental_disable_per_channel_quantization_for_dense_layers = True; or choose a board whose "
+            "library has it (kd-embedded boards NAME tells)",
         )
 
 

@@ -6,7 +6,11 @@ int main() {
   setup();
   loop();
 #ifdef ARDUINO_ARCH_ESP32
-  if (Serial.rx_buffer < 1024 || getArduinoLoopTaskStackSize() != 16384) {
+  if (Serial.rx_buffer != 4096 || getArduinoLoopTaskStackSize() != 16384) {
+    return 1;
+  }
+#else
+  if (Serial.rx_buffer != 256) {
     return 1;
   }
 #endif

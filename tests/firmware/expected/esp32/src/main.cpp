@@ -22,10 +22,8 @@ kd::Protocol protocol(kSerialPort);
 }  // namespace
 
 void setup() {
-#ifdef ARDUINO_ARCH_ESP32
-  // The core's interrupt drops what finds its 256 bytes full, and USB can send faster than the protocol reads.
+  // The core drops what finds its receive buffer full, and USB can send faster than the protocol reads.
   Serial.setRxBufferSize(4096);
-#endif
   Serial.begin(kd::kSerialBaud);
   protocol.begin();
 }

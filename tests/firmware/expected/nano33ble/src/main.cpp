@@ -19,10 +19,6 @@ kd::Protocol protocol(kSerialPort);
 }  // namespace
 
 void setup() {
-#ifdef ARDUINO_ARCH_ESP32
-  // The core's interrupt drops what finds its 256 bytes full, and USB can send faster than the protocol reads.
-  Serial.setRxBufferSize(4096);
-#endif
   Serial.begin(kd::kSerialBaud);
   // The port is the chip's own USB: it is there once a monitor opens it. A board that runs alone must not wait for ever.
   const uint32_t started = static_cast<uint32_t>(millis());
