@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from kd_embedded.boards import Board, load_board, load_boards
 from kd_embedded.fit import ARENA_MARGIN_BYTES, GOLDEN_VECTORS, fit
 from kd_embedded.tflite.graph import Graph, Op, QuantParams, Tensor
@@ -33,11 +35,16 @@ def test_sums() -> None:
     assert fit(board, dense(), 2000, golden_vectors=100).flash_bytes == 5000 + 7400 + board.allowance.flash_bytes
 
 
-def test_scratch_is_part_of_the_arena(public_model: Callable[[str], Path]) -> None:
-    graph = read_model(public_model("pretrainedResnet_quant"))
-    found = fit(load_board("esp32s3"), graph, 54_000)
-    assert found.scratch_bytes == 86_848
-    assert found.arena_bytes == 54_000 + 86_848 + ARENA_MARGIN_BYTES
+# residual: 10x10x8 with its border, filters 9x16x8, their rows 32x3x8, 10x10x8 filled up, margin 64, sums 8x4.
+@pytest.mark.parametrize(
+    ("name", "arena_bytes", "scratch"), [("residual", 4384, 3616), ("pretrainedResnet_quant", 54_000, 86_848)]
+)
+def test_scratch_is_part_of_the_arena(
+    model_file: Callable[[str], Path], name: str, arena_bytes: int, scratch: int
+) -> None:
+    found = fit(load_board("esp32s3"), read_model(model_file(name)), arena_bytes)
+    assert found.scratch_bytes == scratch
+    assert found.arena_bytes == arena_bytes + scratch + ARENA_MARGIN_BYTES
 
 
 def test_the_last_byte_decides() -> None:
@@ -67,6 +74,7 @@ def test_per_channel_dense() -> None:
     assert fit(load_board("esp32"), dense(scales=10), 2000).fits
 
 
-def test_small_model_fits_everywhere(public_model: Callable[[str], Path]) -> None:
-    graph = read_model(public_model("hello_world_int8"))
-    assert all(fit(board, graph, 1072).fits for board in load_boards())
+@pytest.mark.parametrize(("name", "arena_bytes"), [("tiny", 2752), ("hello_world_int8", 1072)])
+def test_small_model_fits_everywhere(model_file: Callable[[str], Path], name: str, arena_bytes: int) -> None:
+    graph = read_model(model_file(name))
+    assert all(fit(board, graph, arena_bytes).fits for board in load_boards())

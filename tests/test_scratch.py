@@ -122,11 +122,25 @@ def test_reference_kernels_ask_for_nothing() -> None:
     assert scratch_bytes(CONV_3X3, "reference", M4).bytes == 0
 
 
-def test_a_graph_needs_its_largest_scratch_in_whole_16_bytes(public_model: Callable[[str], Path]) -> None:
-    found = scratch_bytes(read_model(public_model("kws_ref_model")), "cmsis-nn", M4)
-    assert [one.name for one in found.ops] == ["CONV_2D", *["DEPTHWISE_CONV_2D"] * 4, "AVERAGE_POOL_2D"]
-    assert [one.scratch for one in found.ops] == [160, 1152, 1152, 1152, 1152, 256]
-    assert found.bytes == 1152
+@pytest.mark.parametrize(
+    ("model", "ops", "scratch"),
+    [
+        ("tiny", ["CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D"], [2 * 9 * 2, 4 * 9 * 2, 4 * 4]),
+        ("residual", ["CONV_2D"] * 3, [2 * 9 * 2, 2 * 72 * 2, 2 * 72 * 2]),
+        (
+            "kws_ref_model",
+            ["CONV_2D", *["DEPTHWISE_CONV_2D"] * 4, "AVERAGE_POOL_2D"],
+            [160, 1152, 1152, 1152, 1152, 256],
+        ),
+    ],
+)
+def test_a_graph_needs_its_largest_scratch_in_whole_16_bytes(
+    model_file: Callable[[str], Path], model: str, ops: list[str], scratch: list[int]
+) -> None:
+    found = scratch_bytes(read_model(model_file(model)), "cmsis-nn", M4)
+    assert [one.name for one in found.ops] == ops
+    assert [one.scratch for one in found.ops] == scratch
+    assert found.bytes == -(-max(scratch) // 16) * 16
     assert scratch_bytes(CONV_3X3, "cmsis-nn", M4).bytes == 112  # 108
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +62,15 @@ def test_cost_of_an_op() -> None:
     assert analysis.ops[0].output_shape == (1, 4, 4, 2)
 
 
-# The figures of the MLPerf Tiny benchmark's four models, as its papers round them, and of TFLM's examples.
+# Two committed models, counted by hand; the figures of the MLPerf Tiny benchmark's four models, as its papers round
+# them, and of TFLM's examples.
 @pytest.mark.parametrize(
     ("name", "ops", "macs", "weight_bytes"),
     [
+        # 4x4x4 outputs of 9 weights, twice; 16 to 3. Weights 36, 36, 48, biases 4 * (4 + 4 + 3), a shape of 8 bytes.
+        ("tiny", 6, 1_200, 172),
+        # 8x8x8 outputs of 9, 72 and 72 weights; 8 to 32 to 10. Weights 72, 576, 576, 256, 320, biases 4 * 66, axes 8.
+        ("residual", 7, 78_912, 2_072),
         ("ad01_int8", 10, 264_192, 270_880),
         ("hello_world_int8", 3, 288, 420),
         ("kws_ref_model", 13, 2_656_768, 24_376),
@@ -77,8 +81,8 @@ def test_cost_of_an_op() -> None:
         ("vww_96_int8", 31, 7_489_664, 219_072),
     ],
 )
-def test_public_models(public_model, name: str, ops: int, macs: int, weight_bytes: int) -> None:
-    graph = read_model(public_model(name))
+def test_costs_of_whole_models(model_file, name: str, ops: int, macs: int, weight_bytes: int) -> None:
+    graph = read_model(model_file(name))
     analysis = analyze(graph)
     assert (len(graph.ops), analysis.macs, analysis.weight_bytes) == (ops, macs, weight_bytes)
     check_full_int8(graph, name)
@@ -195,7 +199,6 @@ def test_mutants_give_a_graph_or_a_kd_error(model: bytes) -> None:
     """Every truncation, every byte set to each of four values, and 300 seeded mutants with several bytes changed."""
     rng = np.random.default_rng(20)
     survivors = sum(survives(model[:length]) for length in range(len(model)))
-    started = time.monotonic()
     for position in range(len(model)):
         for value in (0, 0x7F, 0x80, 0xFF):
             survivors += survives(model[:position] + bytes([value]) + model[position + 1 :])
@@ -205,7 +208,6 @@ def test_mutants_give_a_graph_or_a_kd_error(model: bytes) -> None:
             mutant[position] = rng.integers(256)
         survivors += survives(bytes(mutant))
     assert survivors > len(model) // 2  # names and weights may change; the mutator reaches past the header
-    assert time.monotonic() - started < 60
 
 
 def test_random_bytes_behind_the_identifier() -> None:

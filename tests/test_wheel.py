@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
+# What PYTHONPATH names here would come before the wheel.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 _PARTS = ("pyproject.toml", "README.md", "LICENSE", "kd_embedded", "boards", "firmware_templates")
 
 
@@ -24,16 +27,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = shutil.copytree if (_ROOT / part).is_dir() else shutil.copy
         copy(_ROOT / part, folder / "source" / part)
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(folder / "source")]
-    subprocess.run(build, check=True, capture_output=True)
+    subprocess.run(build, check=True, capture_output=True, env=_ENVIRONMENT)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--no-deps", "--quiet", wheel], check=True, capture_output=True)
+    install = [python, "-m", "pip", "install", "--no-deps", "--quiet", wheel]
+    subprocess.run(install, check=True, capture_output=True, env=_ENVIRONMENT)
     purelib = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
         capture_output=True,
         text=True,
+        env=_ENVIRONMENT,
     ).stdout.strip()
     # The libraries of this environment come after the wheel; .pth files among them (an editable install) are not read.
     (Path(purelib) / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
@@ -42,9 +47,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_boards_and_codegen_work_from_another_folder(installed: Path, tmp_path: Path) -> None:
     def run(*arguments: object) -> str:
-        done = subprocess.run(
-            [installed, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        command = [installed, *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_ENVIRONMENT)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -59,5 +63,6 @@ def test_boards_and_codegen_work_from_another_folder(installed: Path, tmp_path: 
         capture_output=True,
         text=True,
         check=True,
+        env=_ENVIRONMENT,
     ).stdout
     assert str(installed.parent.parent) in where

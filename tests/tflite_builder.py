@@ -84,7 +84,14 @@ def build(
 
 
 def dense(
-    rows: int = 4, width: int = 8, *, per_channel: bool = False, activation: int = 0, seed: int = 0, dtype: str = "int8"
+    rows: int = 4,
+    width: int = 8,
+    *,
+    per_channel: bool = False,
+    activation: int = 0,
+    seed: int = 0,
+    dtype: str = "int8",
+    version: int = 4,
 ) -> bytes:
     """One FULLY_CONNECTED, int8 [1, width] to int8 [1, rows]."""
     rng = np.random.default_rng(seed)
@@ -104,7 +111,7 @@ def dense(
                 [3],
                 "FullyConnectedOptions",
                 {"FusedActivationFunction": activation},
-                version=4,
+                version=version,
             )
         ],
     )
