@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_reference
 from tflite_builder import O, T, build, dense, relu6_alone
 
 from kd_embedded import interpreters
@@ -19,10 +20,6 @@ PUBLIC = [
     *("ad01_int8", "hello_world_int8", "kws_ref_model", "micro_speech_quantized"),
     *("person_detect", "pretrainedResnet_quant", "str_ww_ref_model", "vww_96_int8"),
 ]
-exact = pytest.mark.skipif(
-    bool(interpreters.available()["tflm"]) or interpreters.oracle() != "builtin_ref",
-    reason="needs tflite-runtime and the tflite-micro wheel",
-)
 
 
 @pytest.fixture
@@ -49,7 +46,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-@exact
+@needs_reference
 @pytest.mark.parametrize("name", PUBLIC)
 def test_inspect_public_models(kd, public_model, name: str) -> None:
     path = public_model(name)
@@ -69,7 +66,7 @@ def test_inspect_public_models(kd, public_model, name: str) -> None:
     assert document["boards"]["teensy41"]["fits"]
 
 
-@exact
+@needs_reference
 @pytest.mark.parametrize("name", PUBLIC)
 def test_validate_public_models(kd, public_model, name: str) -> None:
     code, out, _ = kd("validate", public_model(name), "--samples", 2, "--seed", 7, "--json")
@@ -82,7 +79,7 @@ def test_validate_public_models(kd, public_model, name: str) -> None:
         assert document["interpreters"]["tflm"]["bytes_compared"] > 0
 
 
-@exact
+@needs_reference
 def test_inspect_as_a_person_reads_it(kd, public_model) -> None:
     code, out, _ = kd("inspect", public_model("pretrainedResnet_quant"))
     assert code == 0
@@ -120,7 +117,7 @@ def test_neither_imports_tensorflow(verb: str, model: Path) -> None:
     subprocess.run([sys.executable, "-c", code, verb, model], check=True, capture_output=True)
 
 
-@exact
+@needs_reference
 def test_validate_on_a_users_inputs(kd, model: Path, tmp_path: Path) -> None:
     x = np.random.default_rng(1).integers(-128, 128, (50, 8), dtype=np.int8)
     outputs = interpreters.run("tflm", model.read_bytes(), x)
@@ -134,7 +131,7 @@ def test_validate_on_a_users_inputs(kd, model: Path, tmp_path: Path) -> None:
     assert "student int8   100.00 %" in out and "builtin_ref  against tflm: 0 of 200 bytes differ" in out
 
 
-@exact
+@needs_reference
 def test_validate_fails_where_tflm_goes_its_own_way(kd, tmp_path: Path) -> None:
     path = tmp_path / "relu6.tflite"
     path.write_bytes(relu6_alone(after_dense=True))
