@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kd_embedded.errors import KdError
+import numpy as np
+
+from kd_embedded.errors import ConfigError, KdError
 
 SPLITS = "splits.npz"
 PLAN = "plan.json"
@@ -51,7 +54,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise KdError("no such file", where=str(path)) from None
     except (OSError, ValueError) as error:
-        raise KdError(f"cannot be read as JSON: {error}", where=str(path)) from None
+        raise KdError(f"cannot be read as JSON: {error}", where=str(path), todo="delete it and run again") from None
 
 
 @contextmanager
@@ -86,6 +89,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         pass
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Writes ``arrays`` in NumPy's .npz form, whole or not at all."""
+    whole = io.BytesIO()
+    np.savez(whole, **arrays)
+    write_bytes(path, whole.getvalue())
+
+
+def locate(base: Path, name: str) -> Path:
+    """The path that a config means by ``name``: relative to ``base``, ``~`` for home; ConfigError where it is none."""
+    try:
+        path = base / Path(name).expanduser()
+        path.stat()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"{name!r} is no path: {error}", where="kd.toml") from None
+    except OSError:
+        pass  # whoever opens it tells what is wrong
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

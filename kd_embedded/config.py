@@ -122,7 +122,9 @@ class TeacherSpec(FitSpec):
     input_scale: float = Field(1.0, description="This teacher sees input * input_scale + input_offset.")
     input_offset: float = Field(0.0, description="See input_scale.")
 
-    epochs: int = Field(80, ge=1, description="Passes over the training data, at most.")
+    epochs: int = Field(60, ge=1, description="Passes over the training data, at most.")
+    batch_size: int = Field(32, ge=1, description="Samples in a step.")
+    learning_rate: float = Field(0.002, gt=0.0, description="At its peak.")
     augment_shift: int = Field(1, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
 
     @field_validator("arch")
@@ -218,7 +220,7 @@ def config_sha256(spec: RunSpec) -> str:
 def load_config(path: Path) -> RunSpec:
     """Reads and validates kd.toml. Raises ConfigError with the place, the mistake and the nearest right name."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path), todo="`kd-embedded init` writes one") from None
     except IsADirectoryError:
@@ -248,10 +250,10 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return ConfigError(f"unknown key {place}{more}", where=where, todo=_nearest_key(parts))
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").replace("Tuple", "List").removesuffix(", not 0")
     given = first["input"]
     shown = f", not {json.dumps(given)}" if isinstance(given, str | int | float | bool) else ""
-    return ConfigError(f"{place}: {message[0].lower()}{message[1:]}{shown}{more}", where=where)
+    return ConfigError(f"{place}: {message[:1].lower()}{message[1:]}{shown}{more}", where=where)
 
 
 def _nearest_key(parts: tuple[int | str, ...]) -> str:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.artifacts import replacing
+from kd_embedded.artifacts import write_npz
+from kd_embedded.errors import ModelError
 
 _BATCH = 256
 
@@ -88,7 +89,10 @@ def predict(
 
 
 def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The array stored at ``path`` under ``key`` (a hash of teacher and data), computed and stored where it is not."""
+    """The array stored at ``path`` under ``key`` (a hash of teacher and data), computed and stored where it is not.
+
+    Raises ModelError where the logits are not finite.
+    """
     try:
         with np.load(path) as stored:
             if str(stored["key"]) == key:
@@ -97,6 +101,7 @@ def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     logits = compute()
-    with replacing(path) as temporary:
-        np.savez(temporary, key=np.array(key), logits=logits)
+    if not np.isfinite(logits).all():
+        raise ModelError("gives NaN or infinity", where="the teacher", todo="train it again, or use another")
+    write_npz(path, key=np.array(key), logits=logits)
     return logits

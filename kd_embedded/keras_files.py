@@ -52,8 +52,9 @@ def load(path: Path, *, allow_lambda: bool = False) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not allow_lambda)
     except Exception as error:  # Keras raises whatever a layer's constructor raises
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot be loaded: {reason}", where=where, todo="save it again with Keras 3") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        todo = "save it with Keras 3, of standard layers alone"
+        raise ModelError(f"cannot be loaded: {reason}", where=where, todo=todo) from None
 
 
 def save(model: Any, path: Path) -> None:
@@ -71,6 +72,12 @@ def save(model: Any, path: Path) -> None:
 
 def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str) -> None:
     """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes]."""
+    if not getattr(model, "inputs", None):
+        raise ModelError(
+            "has no fixed input shape", where=where, todo="begin it with keras.Input(shape) and save it again"
+        )
+    if isinstance(getattr(model, "output", None), dict):
+        raise ModelError("gives a dictionary of outputs", where=where, todo="end it in one tensor of logits")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
             f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
@@ -122,7 +129,12 @@ def fresh_weights(model: Any, seed: int) -> Any:
     import keras
 
     keras.utils.set_random_seed(seed)
-    return keras.models.clone_model(model)
+    try:
+        return keras.models.clone_model(model)
+    except Exception as error:  # a layer that cannot be made from its own configuration, a Lambda above all
+        reason = str(error).strip().splitlines()[0][:100]
+        todo = 'use mode = "finetune" or "frozen"'
+        raise ModelError(f"cannot be built anew: {reason}", where=model.name, todo=todo) from None
 
 
 def _without_chance(document: Any) -> bytes:

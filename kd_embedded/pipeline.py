@@ -13,7 +13,8 @@ import os
 import platform
 import shutil
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -71,7 +72,8 @@ class Run:
 
     def __init__(self, spec: RunSpec, base: Path, progress: Progress) -> None:
         self.spec, self.base, self.progress = spec, base, progress
-        self.folder = base / Path(spec.project.out).expanduser()
+        self.folder = artifacts.locate(base, spec.project.out)
+        self._made: list[Path] = []
         self._unlock: weakref.finalize[..., Run] | None = None
         self.notes: dict[str, Any] = {}  # a stage's own entry in run.json
 
@@ -103,7 +105,9 @@ class Run:
     def state(self) -> dict[str, Any]:
         """The stages of run.json as they were last stored."""
         path = self.path(artifacts.RUN)
-        return dict(artifacts.read_json(path).get("stages", {})) if path.exists() else {}
+        stages = artifacts.read_json(path).get("stages") if path.exists() else None
+        entries = stages.items() if isinstance(stages, dict) else ()
+        return {name: entry for name, entry in entries if isinstance(entry, dict) and {"key", "wrote"} <= set(entry)}
 
     def open_folder(self, *, fresh: bool) -> None:
         """Makes the run folder or takes it up, for this process alone; ``fresh`` forgets what it holds.
@@ -112,6 +116,7 @@ class Run:
         another process works in it.
         """
         self._check_ours()
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -120,10 +125,19 @@ class Run:
             self._unlock = weakref.finalize(self, os.close, _lock(self.folder))
         for leftover in (*self.folder.glob(".kd-*"), *self.path(artifacts.FIRMWARE).glob(".kd-*")):
             shutil.rmtree(leftover, ignore_errors=True)
-        if fresh:
+        if fresh and self.path(artifacts.RUN).exists():
             self._forget()
-        if fresh or not self.path(artifacts.RUN).exists():
-            self.store()
+
+    @contextmanager
+    def opened(self, *, fresh: bool) -> Iterator[None]:
+        """``open_folder`` for a block; a folder that it made and nothing was written to is removed at the end."""
+        self.open_folder(fresh=fresh)
+        try:
+            yield
+        finally:
+            for path in self._made:
+                with suppress(OSError):
+                    path.rmdir()
 
     def _check_ours(self) -> None:
         if self.path(artifacts.RUN).is_file():
@@ -177,7 +191,7 @@ class Run:
                 )
             read[name] = hash_path(self.path(name))
         for name in stage.files(self):
-            path = self.base / name
+            path = artifacts.locate(self.base, name)
             if not path.is_file():
                 raise KdError("no such file", where=str(path), todo="models are named relative to kd.toml")
             read[name] = sha256_file(path)

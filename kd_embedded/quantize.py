@@ -52,6 +52,7 @@ def quantize(student: Any, representative: NDArray[np.float32], settings: Settin
 def _convert(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> bytes:
     import tensorflow as tf
 
+    _refuse_loops(student, where)
     shape = (1, *student.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="input")])
@@ -64,6 +65,19 @@ def _convert(student: Any, representative: NDArray[np.float32], settings: Settin
         return _run_converter(concrete, representative, settings)
     except _ConverterError as error:
         raise _explain(str(error), concrete, student, where) from None
+
+
+def _refuse_loops(student: Any, where: str) -> None:
+    """The converter dies of a loop in full int8; the interpreters of microcontrollers have none."""
+    import keras
+
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+            raise ModelError(
+                f"layer {layer.name!r} ({type(layer).__name__}) is a loop",
+                where=where,
+                todo="make the layer with unroll=True, or use convolutions",
+            )
 
 
 class _ConverterError(Exception):

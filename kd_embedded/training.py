@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import distill
-from kd_embedded.artifacts import replacing
+from kd_embedded.artifacts import write_npz
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import Progress
@@ -135,8 +135,7 @@ class _Loop:
     def store(self, path: Path, key: str) -> None:
         arrays = {f"best{i}": value for i, value in enumerate(self.best)}
         arrays |= {f"now{i}": variable.numpy() for i, variable in enumerate(self._variables())}
-        with replacing(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, key=np.array(key), history=np.array(json.dumps(self.history)), **arrays)
+        write_npz(path, key=np.array(key), history=np.array(json.dumps(self.history)), **arrays)
 
     def restore(self, path: Path, key: str) -> None:
         """Takes the state up from ``path``; a checkpoint that is absent, damaged or of another fit is no checkpoint."""

@@ -122,6 +122,56 @@ def test_a_mistake_in_kd_toml_is_one_line(toml: str, says: str, tmp_path: Path) 
     assert not list(tmp_path.rglob("*.tflite"))
 
 
+@pytest.mark.parametrize("verb", ["codegen", "validate"])
+def test_options_of_a_model_do_not_go_with_a_config(verb: str, tmp_path: Path) -> None:
+    _kd("init", tmp_path)
+    done = _kd(verb, tmp_path / "kd.toml", "--golden", "none.npz")
+    assert done.returncode == 2
+    assert "--golden goes with a MODEL.tflite" in done.stderr
+
+
+def test_a_config_with_a_byte_order_mark_and_crlf_is_read(tmp_path: Path) -> None:
+    (tmp_path / "kd.toml").write_bytes(b"\xef\xbb\xbf[project]\r\nsede = 1\r\n")
+    assert "unknown key project.sede" in _kd("run", cwd=tmp_path).stderr
+
+
+def test_our_own_mistakes_are_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("odd\nthing")
+
+    monkeypatch.setattr(cli.group, "main", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["boards", "--json"])
+    said = capsys.readouterr()
+    assert end.value.code == 3
+    assert json.loads(said.out)["error"]["what"].endswith("RuntimeError: odd thing")
+    assert said.err.count("\n") == 1
+    with pytest.raises(RuntimeError):
+        cli.main(["boards", "-v"])
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
+        (OSError(28, "No space left on device", "here"), 2, "here: No space left on device"),
+        (BrokenPipeError(), 1, ""),
+    ],
+)
+def test_what_the_system_does_to_us_is_one_line(
+    raised: BaseException, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(cli.group, "main", fail)
+    monkeypatch.setattr(sys.stderr, "close", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run"])
+    assert end.value.code == code
+    assert says in capsys.readouterr().err
+
+
 def test_a_run_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kd.toml").write_text('[project]\nout = "mine"\n')
     (tmp_path / "mine").mkdir()

@@ -1,5 +1,7 @@
 """Data sources: what they read, how they split, and what they refuse."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,11 @@ def _without(name: str) -> Callable[[Arrays], Arrays]:
         (lambda a: a | {"y_train": np.where(a["y_train"] == 1, 0, a["y_train"])}, "class '1' has no training sample"),
         (lambda a: {"x_train": a["x_train"][:3], "y_train": a["y_train"][:3]}, "the validation split is empty"),
         (lambda a: a | {"y_train": np.array([{}] * 60, object)}, "is not a readable .npz"),
+        (lambda a: a | {"class_names": np.array(["a", "b", "a"])}, "two classes are named 'a'"),
+        (lambda a: a | {"class_names": np.array(["a", "b", " "])}, "the class name ' ' is empty"),
+        (lambda a: a | {"class_names": np.array(["a", "b", "c\0d"])}, "holds a NUL"),
+        (lambda a: a | {"class_names": np.array(["a", "b", "\ud800"])}, "is not valid Unicode"),
+        (lambda a: a | {"x_train": a["x_train"].astype(np.float64) * 1e300}, "NaN or infinity in sample"),
     ],
 )
 def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[Arrays], Arrays], says: str) -> None:
@@ -97,7 +104,17 @@ def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[Arrays], Arrays
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])
+def _zip_of(member: bytes) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("x_train.npy", member)
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00v\x00", _zip_of(b"text"), _zip_of(b"\x93NUMPY")],
+)
 def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(KdError, match="is not a readable .npz"):
@@ -109,6 +126,8 @@ def test_a_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
     [
         ("npz:nothing.npz", "no such file"),
         ("npz:", "no such file"),
+        ("npz:~nobody_of_that_name/x.npz", "is no path"),
+        ("images:a\0b", "is no path"),
         ("images:nothing", "no such folder"),
         ("sklearn:iris", "sklearn:digits"),
         ("nzp:data.npz", "did you mean npz?"),
@@ -160,13 +179,23 @@ def test_images_with_their_own_splits_and_a_fingerprint_of_their_contents(tmp_pa
     assert data.fingerprint(spec, tmp_path) != before
 
 
+def test_images_without_a_test_split_get_one_from_train(tmp_path: Path) -> None:
+    _images(tmp_path / "train", ("cat", "dog"), 10)
+    _images(tmp_path / "val", ("cat", "dog"), 3)
+    spec = DataSpec(source="images:.", image_size=(8, 8))
+    found = data.load(spec, tmp_path)
+    splits = data.split(found, spec, 1)
+    assert found.class_names == ("cat", "dog")
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (16, 6, 4)
+
+
 def test_bad_image_folders(tmp_path: Path) -> None:
     spec = DataSpec(source="images:.", image_size=(8, 8))
     with pytest.raises(KdError, match="holds no folder of images"):
         data.load(spec, tmp_path)
     _images(tmp_path, ("cat", "dog"), 2)
     (tmp_path / "dog" / "00.png").write_bytes(b"no image")
-    with pytest.raises(KdError, match="an image cannot be decoded"):
+    with pytest.raises(KdError, match="dog/00.png cannot be decoded: .*remove or repair it"):
         data.load(spec, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(KdError, match="class 'empty' holds no image"):

@@ -120,6 +120,25 @@ def test_teachers_from_files_are_frozen_finetuned_or_trained_anew_and_scaled_as_
     assert np.array_equal(build(mode="train"), build(mode="train"))
 
 
+def test_models_without_a_shape_or_with_named_outputs_are_one_line() -> None:
+    import keras
+
+    with pytest.raises(ModelError, match="has no fixed input shape: begin it with keras.Input"):
+        keras_files.check_fits(keras.Sequential([keras.layers.Dense(3)]), (8,), 3, "own.keras")
+    inputs = keras.Input((8,))
+    named = keras.Model(inputs, {"class": keras.layers.Dense(3)(inputs)})
+    with pytest.raises(ModelError, match="gives a dictionary of outputs"):
+        keras_files.check_fits(named, (8,), 3, "own.keras")
+
+
+def test_a_lambda_that_is_allowed_cannot_be_trained_anew(tmp_path: Path) -> None:
+    import keras
+
+    _model(keras.layers.Lambda(lambda x: x[:, :3])).save(tmp_path / "own.keras")
+    with pytest.raises(ModelError, match='cannot be built anew: .*use mode = "finetune" or "frozen"'):
+        teachers.build(TeacherSpec(file="own.keras", mode="train", allow_lambda=True), (8,), 3, 1, tmp_path)
+
+
 def test_a_softmax_that_hides_in_a_nested_model_is_told_not_taken_for_logits() -> None:
     import keras
 

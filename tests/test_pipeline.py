@@ -121,6 +121,21 @@ def test_a_run_json_of_another_tool_makes_no_folder_ours(tmp_path: Path, content
     assert (run.folder / "thesis.txt").read_text() == "years"
 
 
+@pytest.mark.parametrize("stages", ["null", "5", '{"first": 5}', '{"first": {}}'])
+def test_a_damaged_account_of_ours_is_no_account(tmp_path: Path, stages: str) -> None:
+    run = _run(tmp_path)
+    run.folder.mkdir(parents=True)
+    (run.folder / "run.json").write_text(f'{{"tool": "kd-embedded 0.1.0", "stages": {stages}}}')
+    assert _both(run) == [True, True]
+
+
+def test_a_mistake_leaves_no_folder_behind(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    with pytest.raises(KdError), run.opened(fresh=True):
+        raise KdError("wrong data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_at_once_in_one_folder_are_one_too_many(tmp_path: Path) -> None:
     first = _run(tmp_path)
     first.open_folder(fresh=False)

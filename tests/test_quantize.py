@@ -64,6 +64,16 @@ def test_dense_per_tensor_and_softmax_output_as_asked() -> None:
     assert per_tensor.output.quant and per_tensor.output.quant.scale == (1 / 256,)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_a_recurrent_layer_that_is_a_loop_is_refused_before_the_converter_dies_of_it(kind: str) -> None:
+    import keras
+
+    layer = getattr(keras.layers, kind)(4, name="memory")
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Bidirectional(layer), keras.layers.Dense(2)])
+    with pytest.raises(ModelError, match=rf"\({kind}\) is a loop: make the layer with unroll=True"):
+        quantize.quantize(model, _x((5, 3)), _SETTINGS, "student.keras")
+
+
 @pytest.mark.parametrize("function", ["erfinv", "floor", "cos"])
 def test_a_layer_without_an_int8_form_is_named(function: str) -> None:
     import keras

@@ -96,8 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
         line = " ".join(error.format_message().split())
         _fail(arguments, {"what": line, "where": "command line", "todo": f"see {help_of} --help"}, line, 2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run the same command again to carry on", err=True)
-        raise SystemExit(130) from None
+        line = "interrupted; run the same command again to carry on"
+        _fail(arguments, {"what": "interrupted", "where": "", "todo": "run the same command again"}, line, 130)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -105,6 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
         place = f"{error.filename}: " if error.filename else ""
         line = f"{place}{error.strerror or error}"
         _fail(arguments, {"what": error.strerror or str(error), "where": place[:-2], "todo": ""}, line, 2)
+    except Exception as error:  # our own mistake, and still one line: the traceback is for -v
+        if {"-v", "--verbose"} & set(arguments):
+            raise
+        what = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        _fail(arguments, {"what": what, "where": "kd-embedded", "todo": "-v shows where"}, f"{what}; -v shows where", 3)
 
 
 def _fail(arguments: list[str], error: dict[str, str], line: str, exit_code: int) -> None:

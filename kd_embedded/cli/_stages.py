@@ -20,12 +20,23 @@ def one_stage(name: str, progress: Progress, config: Path, boards: tuple[str, ..
     from kd_embedded import stages
 
     run = open_run(progress, config, boards)
-    run.open_folder(fresh=False)
-    for earlier in stages.ORDER[: stages.ORDER.index(name)]:
-        run.require(stages.stage(earlier))
-    if fresh:
-        run.state.pop(name, None)
-    return outcome(run, {name: run.execute(stages.stage(name))})
+    with run.opened(fresh=False):
+        for earlier in stages.ORDER[: stages.ORDER.index(name)]:
+            run.require(stages.stage(earlier))
+        if fresh:
+            run.state.pop(name, None)
+        return outcome(run, {name: run.execute(stages.stage(name))})
+
+
+def refuse_model_options(ctx: click.Context, config: Path, *names: str) -> None:
+    """Raises ConfigError where an option that goes with a model was given with a kd.toml."""
+    from click.core import ParameterSource
+
+    from kd_embedded.errors import ConfigError
+
+    for name in names:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"--{name} goes with a MODEL.tflite", where=str(config), todo="leave it out")
 
 
 def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:

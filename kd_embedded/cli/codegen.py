@@ -42,6 +42,8 @@ def command(
     A model needs --board and --out. Without --golden the vectors of its selftest are seeded random inputs.
     """
     if what.suffix == ".toml":
+        options = ("out", "name", "labels", "golden", "engine")
+        _stages.refuse_model_options(click.get_current_context(), what, *options)
         return _stages.one_stage("codegen", progress, what, boards, fresh)
     if not boards or out is None:
         missing = "--out" if boards else "--board"

@@ -22,8 +22,8 @@ def command(progress: Progress, config: Path, boards: tuple[str, ...], until: st
     A stage is redone only when something it reads has changed. Interrupted at any point, the same command carries on.
     """
     run = _stages.open_run(progress, config, boards)
-    run.open_folder(fresh=fresh)
     redone = {}
-    for name in stages.ORDER[: stages.ORDER.index(until) + 1]:
-        redone[name] = run.execute(stages.stage(name))
-    return _stages.outcome(run, redone)
+    with run.opened(fresh=fresh):
+        for name in stages.ORDER[: stages.ORDER.index(until) + 1]:
+            redone[name] = run.execute(stages.stage(name))
+        return _stages.outcome(run, redone)

@@ -34,6 +34,7 @@ def command(
     code 1: a budget is missed, or the reference kernels and TensorFlow Lite Micro compute different bytes.
     """
     if what.suffix == ".toml":
+        _stages.refuse_model_options(click.get_current_context(), what, "golden", "samples", "seed")
         return _of_run(progress, what, boards, fresh)
     return _of_model(progress, what, golden, samples, seed)
 

@@ -130,13 +130,26 @@ def _check(data: Data, where: str) -> None:
         raise DataError(f"{len(data.x)} inputs but {len(data.y)} labels", where=where, todo="make them agree")
     if not len(data.x):
         raise DataError("no samples", where=where)
+    _check_names(data.class_names, where)
     if data.classes < 2:
         raise DataError("only one class", where=where, todo="a classifier needs at least two")
     if 0 in data.input_shape:
         raise DataError(f"inputs of shape {data.input_shape} are empty", where=where)
-    if data.x.dtype != np.uint8 and not np.isfinite(data.x).all():
-        sample = int(np.flatnonzero(~np.isfinite(data.x).reshape(len(data.x), -1).all(axis=1))[0])
+    limit = np.finfo(np.float32).max / max(1.0, abs(data.scale))
+    if data.x.dtype != np.uint8 and not (np.abs(data.x) < limit).all():
+        sample = int(np.flatnonzero(~(np.abs(data.x) < limit).reshape(len(data.x), -1).all(axis=1))[0])
         raise DataError(f"NaN or infinity in sample {sample}", where=where, todo="clean the data first")
+
+
+def _check_names(names: tuple[str, ...], where: str) -> None:
+    """Class names travel to the firmware and the report: each one text, none empty, none twice."""
+    for name in names:
+        if not name.strip() or "\0" in name:
+            raise DataError(f"the class name {name!r} is empty or holds a NUL", where=where, todo="rename the class")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise DataError(f"the class name {name!r} is not valid Unicode", where=where, todo="rename the class")
+        if names.count(name) > 1:
+            raise DataError(f"two classes are named {name!r}", where=where, todo="give each a name of its own")
 
 
 def _draw(

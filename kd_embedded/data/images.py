@@ -1,4 +1,4 @@
-"""``images:FOLDER``: one folder a class, or ``train/`` and ``test/`` (and ``val/``) that each hold such folders.
+"""``images:FOLDER``: one folder a class, or ``train/``, and perhaps ``val/`` and ``test/``, that hold such folders.
 
 Files are decoded and resized by Keras' own loader (JPEG, PNG, BMP, GIF).
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import keras_files
+from kd_embedded.artifacts import locate
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, VAL, Data
 from kd_embedded.errors import DataError
@@ -49,11 +50,11 @@ def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
 
 
 def _folders(argument: str, base: Path) -> list[tuple[Path, int]]:
-    root = base / Path(argument).expanduser()
+    root = locate(base, argument)
     if not argument or not root.is_dir():
         raise DataError("no such folder", where=str(root), todo='data.source is "images:FOLDER", relative to kd.toml')
     split = [(root / name, part) for name, part in _PARTS.items() if (root / name).is_dir()]
-    found = split if (root / "train").is_dir() and (root / "test").is_dir() else [(root, FREE)]
+    found = split if (root / "train").is_dir() else [(root, FREE)]
     for folder, _ in found:
         if not _class_names(folder):
             raise DataError("holds no folder of images", where=str(folder), todo="make one folder for each class")
@@ -68,6 +69,18 @@ def _images(folder: Path) -> list[Path]:
     """All images in the order of Keras' loader: by class, then by name."""
     classes = (folder / name for name in _class_names(folder))
     return [path for one in classes for path in sorted(one.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+
+
+def _broken(folder: Path) -> str:
+    """The first image that TensorFlow cannot decode, and why."""
+    import tensorflow as tf
+
+    for path in _images(folder):
+        try:
+            tf.io.decode_image(path.read_bytes(), expand_animations=False)
+        except Exception as error:  # TensorFlow's own errors; their last part is the decoder's word
+            return f"{path.relative_to(folder)} cannot be decoded: {str(error).splitlines()[0].rpartition('} ')[2]}"
+    return "an image cannot be decoded"
 
 
 def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -91,8 +104,10 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
                 verbose=False,
             )
             pairs = [(_bytes(images.numpy()), labels.numpy()) for images, labels in batches]
-    except Exception as error:  # the loader's own errors come as TensorFlow's: its first line names the file
-        raise DataError(f"an image cannot be decoded: {str(error).splitlines()[0]}", where=str(folder)) from None
+    except Exception:  # TensorFlow's own errors, which do not name the file
+        with silenced():
+            what = _broken(folder)
+        raise DataError(what, where=str(folder), todo="remove or repair it") from None
     x, y = zip(*pairs, strict=True)
     return np.concatenate(x), np.concatenate(y).astype(np.int64)
 

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.artifacts import sha256_file
+from kd_embedded.artifacts import locate, sha256_file
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, TRAIN, VAL, Data
 from kd_embedded.errors import DataError
@@ -42,7 +41,7 @@ def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
 
 
 def _existing(argument: str, base: Path) -> Path:
-    path = base / Path(argument).expanduser()
+    path = locate(base, argument)
     if not argument or not path.is_file():
         raise DataError("no such file", where=str(path), todo='data.source is "npz:FILE", relative to kd.toml')
     return path
@@ -52,7 +51,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds something that is no array")
+    except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
         raise DataError(f"is not a readable .npz: {error}", where=str(path), todo="save it with numpy.savez") from None
     for name in ("x_train", "y_train"):
         if name not in arrays:
@@ -82,7 +83,8 @@ def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str) -> None:
 def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     if x.dtype.kind not in "buif":
         raise DataError(f"{name} has dtype {x.dtype}", where=where, todo="inputs are real numbers")
-    values = x if x.dtype == np.uint8 else x.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is told as that
+        values = x if x.dtype == np.uint8 else x.astype(np.float32)
     return values[..., np.newaxis] if values.ndim == 3 else values
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_embedded import artifacts, codegen, data, golden
 from kd_embedded.codegen.arena import Arena
+from kd_embedded.codegen.folder import MARKER
 from kd_embedded.config import SECTIONS, config_sha256
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
@@ -41,6 +42,10 @@ def work(run: Run) -> None:
         )
         for board in run.boards
     ]
+    kept = {board.name for board in run.boards}
+    for other in sorted(run.path(artifacts.FIRMWARE).glob(f"*/{MARKER}")):
+        if other.parent.name not in kept:
+            run.progress.say(f"  {other.parent}: is of an earlier run, for a board that is not asked for any more")
     for plan in plans:
         project = plan.write()
         run.progress.say(

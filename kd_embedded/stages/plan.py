@@ -25,12 +25,13 @@ from kd_embedded.tflite.check import tflm_departures
 def work(run: Run) -> None:
     """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the width that does."""
     keras_files.start_tensorflow()
+    _ = run.splits  # what is wrong with the data comes first
     document, misfits = _measure(run, run.spec.student)
     if misfits:
         raise _refusal(run, misfits)
+    run.store()  # from here on the folder holds something, so it says whose it is
     splits = run.splits
-    with artifacts.replacing(run.path(artifacts.SPLITS)) as temporary:
-        np.savez(temporary, train=splits.train, val=splits.val, test=splits.test)
+    artifacts.write_npz(run.path(artifacts.SPLITS), train=splits.train, val=splits.val, test=splits.test)
     artifacts.write_json(run.path(artifacts.PLAN), document)
     _tell(run, document)
 
@@ -50,6 +51,7 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     where = spec.file or f"student {spec.arch}"
     if spec.file:
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
+    _fill_zeros(student)
     model, graph = quantization.quantize(student, sample, settings(run), where)
     for departure in tflm_departures(graph):
         raise KdError(
@@ -76,6 +78,14 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     where = f"{spec.file} on" if spec.file else f"student {spec.arch} at width {spec.width:g} on"
     problems = {name: _problem(run, found, f"{where} {name}") for name, found in fits.items()}
     return document, {name: problem for name, problem in problems.items() if problem}
+
+
+def _fill_zeros(student: Any) -> None:
+    """Puts something into weights that begin as zeros: the converter stores equal tensors once, training parts them."""
+    generator = np.random.default_rng(0)
+    for weight in student.trainable_variables:
+        if not np.any(weight.numpy()):
+            weight.assign(generator.normal(0.0, 0.01, weight.shape))
 
 
 def _problem(run: Run, found: Fit, where: str) -> KdError | None:

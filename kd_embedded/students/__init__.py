@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_embedded import plugins
+from kd_embedded.artifacts import locate
 from kd_embedded.config import StudentSpec
 
 
@@ -33,7 +34,7 @@ def build(spec: StudentSpec, input_shape: tuple[int, ...], classes: int, seed: i
     from kd_embedded import keras_files
 
     if spec.file:
-        model = keras_files.as_logits(keras_files.load(base / spec.file), "auto")
+        model = keras_files.as_logits(keras_files.load(locate(base, spec.file)), "auto")
         keras_files.check_fits(model, input_shape, classes, spec.file)
         return model
     keras.utils.set_random_seed(seed)

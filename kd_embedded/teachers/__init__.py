@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_embedded import plugins
+from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec
 
 
@@ -33,7 +34,7 @@ def build(spec: TeacherSpec, input_shape: tuple[int, ...], classes: int, seed: i
     from kd_embedded import keras_files
 
     if spec.file:
-        path = base / spec.file
+        path = locate(base, spec.file)
         model = keras_files.load(path, allow_lambda=spec.allow_lambda)
         keras_files.check_fits(model, input_shape, classes, spec.file)
         model = keras_files.as_logits(model, spec.outputs)
