@@ -112,7 +112,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for board in run.boards:
         write_project(run.path(artifacts.FIRMWARE) / board.name, {"README.md": "readme\n"}, {}, about)
     converter = {"softmax": True, "representative_samples": 300}
-    run.state["quantize"] = {"key": "k", "wrote": {artifacts.STUDENT_INT8: "ab" * 32}, "converter": converter}
+    run.state["quantize"] = {
+        "key": "k",
+        "sections": "cd" * 32,
+        "seed": 1,
+        "read": {artifacts.STUDENT: "ef" * 32},
+        "wrote": {artifacts.STUDENT_INT8: "ab" * 32},
+        "tool": "kd-embedded 9.9",
+        "versions": {"python": "3.11"},
+        "converter": converter,
+    }
     run.store()
     return run
 
