@@ -30,14 +30,24 @@ def identifier(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
     legal = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     if not legal:
-        raise ConfigError(f"{name!r} holds no letter or digit", where="the project's name", todo="choose another name")
+        raise ConfigError(
+            f"{name!r} holds no letter or digit",
+            where="the project's name",
+            todo="choose another: --name, or project.name",
+        )
     if legal in KEYWORDS or name in KEYWORDS:
-        raise ConfigError(f"{name!r} is a keyword of C or C++", where="the project's name", todo="choose another name")
+        raise ConfigError(
+            f"{name!r} is a keyword of C or C++",
+            where="the project's name",
+            todo="choose another: --name, or project.name",
+        )
     if legal[0].isdigit():
         legal = f"m_{legal}"
     if len(legal) > _LONGEST:
         raise ConfigError(
-            f"{name!r} is longer than {_LONGEST} characters", where="the project's name", todo="choose a shorter name"
+            f"{name!r} is longer than {_LONGEST} characters",
+            where="the project's name",
+            todo="choose a shorter one: --name, or project.name",
         )
     return legal
 

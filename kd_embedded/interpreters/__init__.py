@@ -8,6 +8,7 @@ TensorFlow Lite Micro interpreter itself.
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import signal
 import subprocess
@@ -111,7 +112,7 @@ def _in_child(task: str, name: str, model: bytes, inputs: NDArray[Any], **more: 
     if reason := available()[name]:
         raise ToolError(reason, where=f"interpreter {name}", todo="install kd-embedded with all its dependencies")
     with tempfile.TemporaryDirectory(prefix="kd-") as folder:
-        np.savez(Path(folder) / REQUEST, name=name, model=np.frombuffer(model, np.uint8), inputs=inputs, **more)
+        _write(Path(folder) / REQUEST, name=name, model=np.frombuffer(model, np.uint8), inputs=inputs, **more)
         child = subprocess.run(
             [sys.executable, "-P", "-m", "kd_embedded.interpreters.worker", task, folder],
             env=_environment(),
@@ -123,6 +124,16 @@ def _in_child(task: str, name: str, model: bytes, inputs: NDArray[Any], **more: 
             raise _failure(name, child.returncode, child.stderr.decode("utf-8", errors="replace"))
         with np.load(Path(folder) / RESPONSE) as response:
             return dict(response)
+
+
+def _write(path: Path, **arrays: Any) -> None:
+    whole = io.BytesIO()
+    np.savez(whole, **arrays)
+    try:
+        path.write_bytes(whole.getvalue())
+    except OSError as error:
+        what = f"cannot write {whole.tell()} bytes: {error.strerror}"
+        raise ToolError(what, where=str(path.parent), todo="free some space there, or set TMPDIR") from None
 
 
 def _environment() -> dict[str, str]:
