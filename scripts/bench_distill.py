@@ -2,8 +2,9 @@
 """Distillation measured: epoch times against Keras' own Distiller, and what distilling gives a student.
 
 One run, one process. For each data set a teacher is trained once. Then epochs of our loop (alone, distilled from cached
-logits) and of keras.distillation.Distiller are timed in turn, each doing the same work: the same student, batches and
-optimizer; medians of the epochs after the first. Then students are trained alone and distilled, with the same seeds.
+logits) and of keras.distillation.Distiller are timed in turn, three times round so that a busy machine slows all alike,
+each doing the same work: the same student, batches and optimizer; medians of all epochs but each fit's first. Then
+students are trained alone and distilled, with the same seeds.
 
     scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE]
 
@@ -28,20 +29,21 @@ from kd_embedded.artifacts import to_json, write_json
 from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
 from kd_embedded.progress import Progress, Task
 
+_ROUNDS = 3
 _CASES: dict[str, dict[str, Any]] = {
     "digits": {
         "data": {"source": "sklearn:digits"},
         "teacher": TeacherSpec(),
         "student": StudentSpec(arch="tiny_cnn", width=0.5),
         "distill": DistillSpec(),
-        "timed_epochs": 12,
+        "timed_epochs": 6,
     },
     "cifar10-subset": {
         "data": {"max_per_class": 500},
         "teacher": TeacherSpec(arch="cnn", epochs=20, augment_flip=True, augment_shift=4),
         "student": StudentSpec(arch="ds_cnn", width=0.5),
         "distill": DistillSpec(epochs=20),
-        "timed_epochs": 4,
+        "timed_epochs": 2,
     },
 }
 
@@ -130,12 +132,12 @@ def _accuracies(case: _Case, seeds: int) -> dict[str, Any]:
 def _epoch_seconds(case: _Case) -> dict[str, float]:
     epochs = case.spec["timed_epochs"]
     spec = case.spec["distill"].model_copy(update={"epochs": epochs + 1, "warmup_epochs": 0})
-    seconds = {
-        "alone": case.fit(case.student(1), spec, training.Objective(), 1),
-        "distilled": case.fit(case.student(1), spec, case.distilled(), 1),
-        "keras_distiller": _keras_distiller(case, spec),
-    }
-    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    seconds: dict[str, list[float]] = {"alone": [], "distilled": [], "keras_distiller": []}
+    for _ in range(_ROUNDS):
+        seconds["alone"] += case.fit(case.student(1), spec, training.Objective(), 1)[1:]
+        seconds["distilled"] += case.fit(case.student(1), spec, case.distilled(), 1)[1:]
+        seconds["keras_distiller"] += _keras_distiller(case, spec)[1:]
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
