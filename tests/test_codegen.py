@@ -10,7 +10,7 @@ from typing import Any
 import firmware_projects as projects
 import numpy as np
 import pytest
-from conftest import require_tool
+from conftest import needs_tflm, require_tool
 from tflite_builder import dense, relu6_alone
 
 from kd_embedded import codegen, interpreters
@@ -139,14 +139,15 @@ def test_without_an_interpreter_the_arena_is_an_upper_estimate(monkeypatch: pyte
     assert not found.probed and projects.TINY_ARENA <= found.bytes <= 2 * projects.TINY_ARENA
 
 
-@pytest.mark.skipif(bool(interpreters.available()["tflm"]), reason="no TFLM interpreter here")
-def test_the_probed_arena(public_model: Any) -> None:
-    for path in (projects.TINY, public_model("ad01_int8"), public_model("kws_ref_model")):
-        data = path.read_bytes()
-        graph = codegen.checked_graph(data, path.name)
-        found = arena.size_arena(data, graph)
-        assert found.probed and found.bytes <= arena.estimate(graph) <= 2 * found.bytes
-        assert path != projects.TINY or found.bytes == projects.TINY_ARENA
+@needs_tflm
+@pytest.mark.parametrize("name", ["", "ad01_int8", "kws_ref_model"])
+def test_the_probed_arena(name: str, public_model: Any) -> None:
+    path = public_model(name) if name else projects.TINY
+    data = path.read_bytes()
+    graph = codegen.checked_graph(data, path.name)
+    found = arena.size_arena(data, graph)
+    assert found.probed and found.bytes <= arena.estimate(graph) <= 2 * found.bytes
+    assert name or found.bytes == projects.TINY_ARENA
 
 
 def test_generate_writes_what_plan_decides(tmp_path: Path) -> None:

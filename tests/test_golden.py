@@ -8,6 +8,7 @@ from typing import Any
 import firmware_projects as projects
 import numpy as np
 import pytest
+from conftest import needs_reference, needs_tflm
 from tflite_builder import relu6_alone
 
 from kd_embedded import codegen, golden, interpreters
@@ -42,10 +43,7 @@ def test_without_an_oracle_the_header_says_so(monkeypatch: pytest.MonkeyPatch, t
     assert "NO exact reference" in header and "seeded random inputs" in header
 
 
-TFLM_ABSENT = interpreters.available()["tflm"]
-
-
-@pytest.mark.skipif(interpreters.oracle() != "builtin_ref" or bool(TFLM_ABSENT), reason="needs both references")
+@needs_reference
 def test_the_two_references_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "gave the same bytes for these inputs" in golden.from_random(MODEL, GRAPH).reference
     model = relu6_alone(after_dense=True)
@@ -58,7 +56,7 @@ def test_the_two_references_are_compared(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "NOT compared" in golden.from_random(model, graph).reference
 
 
-@pytest.mark.skipif(interpreters.oracle() != "builtin_ref" or bool(TFLM_ABSENT), reason="needs both references")
+@needs_reference
 def test_where_they_differ_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An op that no one knew to differ: here RELU6, forgotten."""
     monkeypatch.setattr(tflm, "tflm_departures", lambda graph: ())
@@ -69,7 +67,7 @@ def test_where_they_differ_nothing_is_written(monkeypatch: pytest.MonkeyPatch, t
     assert list(tmp_path.iterdir()) == [model]
 
 
-@pytest.mark.skipif(bool(TFLM_ABSENT), reason="no TFLM interpreter here")
+@needs_tflm
 def test_tflm_alone_is_said_to_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreters, "oracle", lambda: "tflm")
     assert golden.from_random(MODEL, GRAPH).reference == "the TensorFlow Lite Micro interpreter itself"
