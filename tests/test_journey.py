@@ -235,6 +235,29 @@ def test_no_firmware_where_tflm_computes_other_bytes(finished: Path, tmp_path: P
     assert "op 2 (RELU6, tensor t) is the first to differ" in done.stderr
 
 
+def test_a_student_of_the_users_own_is_distilled_into_firmware(finished: Path, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    layers = keras.layers
+    own = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10, activation="softmax")])
+    own.save(tmp_path / "own.keras")
+    teacher = finished / "run" / "teacher.keras"
+    config = tmp_path / "kd.toml"
+    config.write_text(
+        '[project]\nboards = ["pico"]\nout = "run"\n'
+        f'[[teacher]]\nfile = "{teacher}"\nmode = "frozen"\n'
+        '[student]\nfile = "own.keras"\n[distill]\nepochs = 3\n[quantize]\noutput = "softmax"\n'
+    )
+    done = _kd("run", config, "--json")
+    assert done.returncode == 0, done.stderr
+    accuracy = json.loads(done.stdout)["accuracy"]
+    assert abs(accuracy["student_float"] - accuracy["student_int8"]) < 0.05
+    assert accuracy["student_float"] > 0.3
+    assert "FULLY_CONNECTED" in (tmp_path / "run/firmware/pico/src/engine_tflm.cpp").read_text()
+    assert "SOFTMAX" in (tmp_path / "run/firmware/pico/src/engine_tflm.cpp").read_text()
+
+
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     import keras
 
