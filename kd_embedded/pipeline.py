@@ -207,14 +207,15 @@ class Run:
             names = self.spec.project.boards
             found["boards"] = [names, _board_hashes(self.boards if stage.needs_boards == "chosen" else load_boards())]
         if stage.needs_interpreters:
-            found["interpreters"] = {name: _versions().get(name, "") for name in _INTERPRETERS}
+            versions = _versions()
+            found["interpreters"] = {name: versions.get(name, "") for name in _INTERPRETERS}
         if stage.needs_tool:
             found["tool"] = __version__
         return found
 
     def key(self, stage: Stage) -> str:
         """Hash of everything ``stage`` reads."""
-        return sha256_bytes(json.dumps(self.account(stage), sort_keys=True).encode())
+        return _key(self.account(stage))
 
     def require(self, stage: Stage) -> None:
         """Raises KdError unless ``stage`` is done and nothing it reads has changed since."""
@@ -235,7 +236,8 @@ class Run:
 
     def execute(self, stage: Stage) -> bool:
         """Does ``stage`` unless it is done; whether it had to."""
-        account, key = self.account(stage), self.key(stage)
+        account = self.account(stage)
+        key = _key(account)
         if self.is_done(stage, key):
             self.progress.detail(f"{stage.name}: up to date")
             return False
@@ -267,6 +269,10 @@ def hash_path(path: Path) -> str:
         below = sorted(found for found in path.rglob("*") if found.is_file())
     lines = (f"{p.relative_to(path).as_posix()} {sha256_file(p) if p.is_file() else 'absent'}\n" for p in below)
     return sha256_bytes("".join(lines).encode())
+
+
+def _key(account: Mapping[str, Any]) -> str:
+    return sha256_bytes(json.dumps(account, sort_keys=True).encode())
 
 
 def _lock(folder: Path) -> int:
