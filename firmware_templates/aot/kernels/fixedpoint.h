@@ -1,0 +1,41 @@
+/* The integer arithmetic of the TFLite reference kernels. Portable C99; no undefined behaviour for any input.
+ *
+ * Rounding follows gemmlowp's fixedpoint.h: a requantization rounds twice, first in the high multiplication (ties up),
+ * then in the right shift (ties away from zero).
+ */
+#ifndef KD_FIXEDPOINT_H
+#define KD_FIXEDPOINT_H
+
+#include <stdint.h>
+
+/* x as a signed number, modulo 2^32: the compiler sees no implementation-defined cast. */
+static inline int32_t kd_signed(uint32_t x) {
+  return x <= 0x7fffffffu ? (int32_t)x : -(int32_t)(0xffffffffu - x) - 1;
+}
+
+/* a + b modulo 2^32, as an accumulator of the device wraps. */
+static inline int32_t kd_add(int32_t a, int32_t b) { return kd_signed((uint32_t)a + (uint32_t)b); }
+
+/* The high 32 bits of 2ab, rounded to nearest, ties up; a and b are not both INT32_MIN. */
+static inline int32_t kd_high_mul(int32_t a, int32_t b) {
+  const int64_t product = (int64_t)a * (int64_t)b + ((int64_t)1 << 30);
+  return (int32_t)(product >> 31); /* every compiler for these cores shifts negative numbers arithmetically */
+}
+
+/* x / 2^exponent to nearest, ties away from zero; exponent 0 to 31. */
+static inline int32_t kd_round_shift(int32_t x, int32_t exponent) {
+  const int32_t mask = (int32_t)((((uint32_t)1 << exponent) - 1u) & 0x7fffffffu);
+  const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+  return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * multiplier / 2^31 * 2^shift; the left shift wraps. Source: TFLite common.h, MultiplyByQuantizedMultiplier. */
+static inline int32_t kd_requantize(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t left = shift > 0 ? shift : 0;
+  const int32_t right = shift > 0 ? 0 : -shift;
+  return kd_round_shift(kd_high_mul(kd_signed((uint32_t)x << left), multiplier), right);
+}
+
+static inline int32_t kd_clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
+
+#endif /* KD_FIXEDPOINT_H */

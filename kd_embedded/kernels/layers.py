@@ -1,0 +1,58 @@
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED brought to one form, from which every kernel is lowered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer of sums of products, requantized per output channel.
+
+    Shapes are NHWC with batch ``n`` (1 nearly always; the rows of a FULLY_CONNECTED are its batch, 1x1 images).
+    ``weights``: int8 [C_OUT, HK, WK, C_IN / groups] for ``conv`` and ``dense`` (HK = WK = 1), int8 [HK, WK, C_OUT] for
+    ``depthwise`` (C_OUT = C_IN * multiplier, channel m of input c is c * multiplier + m).
+    ``bias`` int32 [C_OUT] (zeros where the op has none), without any zero point folded in. ``multiplier`` int32 and
+    ``shift`` int32 [C_OUT] (``fixedpoint.multiply_by_quantized_multiplier``). The output is clamped to
+    [``low``, ``high``], which lies in [-128, 127].
+    """
+
+    kind: Literal["conv", "depthwise", "dense"]
+    input: int  # tensor indices
+    output: int
+    n: int
+    input_shape: tuple[int, int, int]  # H, W, C_IN
+    output_shape: tuple[int, int, int]  # H, W, C_OUT
+    kernel: tuple[int, int]  # HK, WK
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int]  # rows above, columns on the left; those after follow from the shapes
+    groups: int
+    weights: NDArray[Any]
+    bias: NDArray[Any]
+    multiplier: NDArray[Any]
+    shift: NDArray[Any]
+    input_zero_point: int
+    weights_zero_point: int  # 0 but for old per-tensor models
+    output_zero_point: int
+    low: int
+    high: int
+
+    @property
+    def clamps(self) -> bool:
+        """Whether the output is held in less than int8's own range."""
+        return self.low > -128 or self.high < 127
+
+    def accumulator_bound(self) -> NDArray[Any]:
+        """int64 [C_OUT]: no accumulator, partial sums included, exceeds this in magnitude, whatever the int8 input.
+
+        ``|bias|`` plus the sum of ``|w|`` times the largest ``|x - zero_point|``.
+        """
+        w = np.abs(self.weights.astype(np.int64) - self.weights_zero_point)
+        sums = w.sum(axis=(0, 1)) if self.kind == "depthwise" else w.sum(axis=(1, 2, 3))
+        reach = max(127 - self.input_zero_point, self.input_zero_point + 128)
+        return np.asarray(np.abs(self.bias.astype(np.int64)) + sums * reach)

@@ -1,0 +1,1 @@
+"""Graph to graph, exactly: what is computed stays the same to the byte."""
