@@ -13,6 +13,7 @@ _FULL_INT8 = (
     "convert to full int8 (optimizations=[DEFAULT], a representative_dataset, supported_ops=[TFLITE_BUILTINS_INT8], "
     "inference_input_type=inference_output_type=tf.int8)"
 )
+_AGAIN = "convert the model again"
 _INDEX_TYPES = ("int32", "int64", "bool")  # shapes, axes, indices and biases beside the int8 values
 
 
@@ -38,6 +39,30 @@ def check_full_int8(graph: Graph, where: str) -> None:
             _check_shape(op, tensor, where)
     for kind, tensor in (("input", graph.input), ("output", graph.output)):
         _check_edge_tensor(kind, tensor, where)
+
+
+def check_aot(graph: Graph, where: str) -> None:
+    """Raises a ModelError unless ``graph`` has the form that the aot engine compiles.
+
+    That is one input, one output, shapes that are known and not empty, and ops in an order in which each reads what is
+    there. What the single op takes is for its own ``accepts`` to say.
+    """
+    _check_edges(graph, where)
+    _check_dynamic_range(graph, where)
+    known = {*graph.inputs, *(tensor.index for tensor in graph.tensors if tensor.data is not None)}
+    for op in graph.ops:
+        for index in (*op.inputs, *op.outputs):
+            if index >= 0:
+                _check_shape(op, graph.tensors[index], where)
+        _check_order(graph, op, known, where)
+    if graph.outputs[0] not in known:
+        raise ModelError(f"no op computes its output (tensor {graph.output.name})", where=where, todo=_AGAIN)
+
+
+def check_int8_edges(graph: Graph, where: str) -> None:
+    """Raises a ModelError unless input and output are int8 activations with one scale and zero point each."""
+    for kind, tensor in (("input", graph.input), ("output", graph.output)):
+        _check_edge_values(kind, tensor, where)
 
 
 def tflm_departures(graph: Graph) -> tuple[Departure, ...]:
@@ -145,7 +170,34 @@ def _check_shape(op: Op, tensor: Tensor, where: str) -> None:
         )
 
 
+def _check_order(graph: Graph, op: Op, known: set[int], where: str) -> None:
+    """``known`` are the tensors with a value before ``op``; its outputs are added."""
+    for index in op.inputs:
+        if index >= 0 and index not in known:
+            name = graph.tensors[index].name
+            raise ModelError(
+                f"{describe(op)} reads tensor {name}, which no op before it computes", where=where, todo=_AGAIN
+            )
+    for index in op.outputs:
+        if index in known:
+            name = graph.tensors[index].name
+            raise ModelError(
+                f"{describe(op)} writes tensor {name}, which has a value already", where=where, todo=_AGAIN
+            )
+        known.add(index)
+
+
 def _check_edge_tensor(kind: str, tensor: Tensor, where: str) -> None:
+    _check_edge_values(kind, tensor, where)
+    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
+        raise ModelError(
+            f"its {kind} (tensor {tensor.name}) has shape {list(tensor.shape)}, and [1, ...] is supported",
+            where=where,
+            todo="convert with a fixed batch of 1",
+        )
+
+
+def _check_edge_values(kind: str, tensor: Tensor, where: str) -> None:
     if tensor.dtype != "int8" or tensor.quant is None:
         raise ModelError(
             f"its {kind} (tensor {tensor.name}) has type {tensor.dtype}, and quantized int8 is supported",
@@ -153,12 +205,4 @@ def _check_edge_tensor(kind: str, tensor: Tensor, where: str) -> None:
             todo=f"convert with inference_{kind}_type=tf.int8",
         )
     if tensor.data is not None:
-        raise ModelError(
-            f"its {kind} (tensor {tensor.name}) is a constant", where=where, todo="convert the model again"
-        )
-    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
-        raise ModelError(
-            f"its {kind} (tensor {tensor.name}) has shape {list(tensor.shape)}, and [1, ...] is supported",
-            where=where,
-            todo="convert with a fixed batch of 1",
-        )
+        raise ModelError(f"its {kind} (tensor {tensor.name}) is a constant", where=where, todo=_AGAIN)

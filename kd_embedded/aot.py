@@ -1,0 +1,83 @@
+"""The compiler of the aot engine: a ``.tflite`` file to kernel calls, constants, and a plan of the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from kd_embedded import ops
+from kd_embedded._first_fit import Plan, plan
+from kd_embedded.ops.spec import refuse
+from kd_embedded.program import Call, Step, Target
+from kd_embedded.tflite.check import check_aot, check_int8_edges
+from kd_embedded.tflite.graph import Graph, Tensor
+from kd_embedded.tflite.read import parse_model
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A model compiled for ``target``.
+
+    ``graph`` is what was compiled: the model's, less what the passes took away. ``steps`` are in the order of
+    execution, ``plan`` says where each tensor and each call's scratch lies in the arena of ``arena_bytes``, whose start
+    is aligned to 4. ``macs`` holds the multiply-accumulates of each op by its index.
+    """
+
+    graph: Graph
+    target: Target
+    steps: tuple[Step, ...]
+    plan: Plan
+    macs: Mapping[int, int]
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.plan.arena_bytes
+
+    @property
+    def input(self) -> Tensor:
+        return self.graph.input
+
+    @property
+    def output(self) -> Tensor:
+        return self.graph.output
+
+    @property
+    def calls(self) -> tuple[tuple[Call, int | None], ...]:
+        """The calls in order, each with the offset of its scratch."""
+        pairs = zip(self.steps, self.plan.scratch_offsets, strict=True)
+        return tuple((step, scratch) for step, scratch in pairs if isinstance(step, Call))
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The kernels that are called, sorted."""
+        return tuple(sorted({call.kernel for call, _ in self.calls}))
+
+
+def compile_model(data: bytes, where: str, target: Target) -> Program:
+    """The program of the model ``data``, which ``where`` names in errors.
+
+    Raises ModelError, naming op and tensor, where the engine cannot compute the model to the byte.
+    """
+    return compile_graph(replace(parse_model(data, where), name=where), target)
+
+
+def compile_graph(graph: Graph, target: Target) -> Program:
+    """The program of ``graph``; see ``compile_model``."""
+    check_aot(graph, graph.name)
+    check_int8_edges(graph, graph.name)
+    steps = _lower(graph, target)
+    sizes = {tensor.index: tensor.bytes for tensor in graph.tensors if tensor.data is None}
+    macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
+    return Program(graph, target, steps, plan(steps, sizes, graph.inputs, graph.outputs), MappingProxyType(macs))
+
+
+def _lower(graph: Graph, target: Target) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for op in graph.ops:
+        spec = ops.spec(op.name)
+        if spec.accepts is None or spec.lower is None:
+            raise refuse(graph, op, "is not among the ops of the aot engine")
+        spec.accepts(graph, op)
+        steps += spec.lower(graph, op, target)
+    return tuple(steps)
