@@ -72,4 +72,48 @@ class Alias:
     output: int
 
 
-Step = Call | Alias
+@dataclass(frozen=True)
+class Place:
+    """Where a row lies: in ``tensor``, or in the stream's own memory (None), ``step`` bytes further each time round."""
+
+    tensor: int | None
+    offset: int
+    step: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class RowCall:
+    """``call`` on rows: its ``inputs`` and ``outputs`` are replaced by these places (or constants)."""
+
+    call: Call
+    inputs: tuple[Place | Array, ...]
+    outputs: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """``body`` done ``count`` times."""
+
+    count: int
+    body: tuple[RowCall, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Several ops computed row by row, so that the tensors between them never exist whole (``streaming.py``).
+
+    To a planner it is one call: it reads the tensors ``inputs``, writes the tensors ``outputs``, and needs ``scratch``
+    bytes: the rows kept of each tensor between (``rows_bytes``), then the scratch of the call that wants most.
+    """
+
+    op: int  # the first op
+    ops: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    repeats: tuple[Repeat, ...]
+    rows_bytes: int
+    scratch: int
+    overlaps: tuple[Overlap, ...] = ()
+
+
+Step = Call | Alias | Stream
