@@ -9,7 +9,7 @@ from types import MappingProxyType
 from kd_embedded import ops
 from kd_embedded._first_fit import Plan, plan
 from kd_embedded.ops.spec import refuse
-from kd_embedded.program import Call, Step, Target
+from kd_embedded.program import Call, Step, Stream, Target
 from kd_embedded.tflite.check import check_aot, check_int8_edges
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import parse_model
@@ -43,15 +43,9 @@ class Program:
         return self.graph.output
 
     @property
-    def calls(self) -> tuple[tuple[Call, int | None], ...]:
-        """The calls in order, each with the offset of its scratch."""
-        pairs = zip(self.steps, self.plan.scratch_offsets, strict=True)
-        return tuple((step, scratch) for step, scratch in pairs if isinstance(step, Call))
-
-    @property
     def kernels(self) -> tuple[str, ...]:
         """The kernels that are called, sorted."""
-        return tuple(sorted({call.kernel for call, _ in self.calls}))
+        return tuple(sorted({call.kernel for step in self.steps for call in _calls(step)}))
 
 
 def compile_model(data: bytes, where: str, target: Target) -> Program:
@@ -81,3 +75,9 @@ def _lower(graph: Graph, target: Target) -> tuple[Step, ...]:
         spec.accepts(graph, op)
         steps += spec.lower(graph, op, target)
     return tuple(steps)
+
+
+def _calls(step: Step) -> tuple[Call, ...]:
+    if isinstance(step, Stream):
+        return tuple(row.call for repeat in step.repeats for row in repeat.body)
+    return (step,) if isinstance(step, Call) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,18 @@ def bytes_rows(data: bytes) -> list[str]:
 def int8_rows(values: NDArray[np.int8]) -> list[str]:
     """Rows of an ``int8_t`` array's values, in decimal, comma at the end of each; flattened in C order."""
     return _wrap(str(int(value)) for value in values.reshape(-1))
+
+
+def integer(value: int) -> str:
+    """An integer constant of at most 32 bits; the lowest int32 has no literal of its own."""
+    if value == -(1 << 31):
+        return "(-2147483647 - 1)"
+    return f"{value}u" if value > (1 << 31) - 1 else str(value)
+
+
+def integer_rows(values: NDArray[Any]) -> list[str]:
+    """Rows of an integer array's values, in decimal, comma at the end of each; flattened in C order."""
+    return _wrap(integer(int(value)) for value in values.reshape(-1))
 
 
 def _wrap(words: Iterable[str]) -> list[str]:

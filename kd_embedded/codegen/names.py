@@ -55,3 +55,14 @@ def identifier(name: str) -> str:
 def model_symbol(name: str) -> str:
     """The name of the model's array. The suffix keeps it apart from macros and functions named like the model."""
     return f"{name}_model_data"
+
+
+def symbol_prefix(name: str) -> str:
+    """``name``, which ``identifier`` made, as what a C model's symbols begin with; ConfigError for the kernels' own."""
+    if name == "kd" or name.startswith("kd_"):
+        raise ConfigError(
+            f"{name!r} begins like the kernels' own symbols",
+            where="the project's name",
+            todo="choose another: --name, or project.name",
+        )
+    return name
