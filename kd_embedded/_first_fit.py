@@ -34,9 +34,7 @@ def plan(steps: Sequence[Step], sizes: Mapping[int, int], inputs: Sequence[int],
         for i in step.outputs:
             first.setdefault(find(i), at)
             last[find(i)] = at
-        for i in step.inputs:
-            if isinstance(i, int):
-                last[find(i)] = at
+        last.update({find(i): at for i in step.inputs if isinstance(i, int)})
     last.update({find(i): len(steps) for i in outputs})
     boxes = [(sizes[i], begin, last.get(i, begin), i) for i, begin in first.items()]
     for at, step in enumerate(steps):
