@@ -6,17 +6,14 @@ ConfigError that names the file, the key and the nearest right name.
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from kd_embedded import resources
-from kd_embedded.errors import ConfigError
+from kd_embedded.toml_files import Frozen, Named, find_file, names_of, nearest, read_all, read_file, short_path
 
 # fmt: off
 Core = Literal["cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33",
@@ -32,18 +29,7 @@ _RESOLVER_METHOD = re.compile(r"^Add[A-Z]\w*$")
 _REGISTRATION = re.compile(r"^Register_[A-Z0-9_]+$")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-Model = TypeVar("Model", bound="_Named")
-
-
-class _Named(_Frozen):
-    name: str = Field(pattern=_NAME)
-
-
-class TflmLibrary(_Named):
+class TflmLibrary(Named):
     """A packaged TensorFlow Lite Micro, as it is at one commit.
 
     ``per_channel_dense`` is False where int8 FULLY_CONNECTED with per-channel weights is silently wrong;
@@ -53,6 +39,7 @@ class TflmLibrary(_Named):
     registration whose kernel has int8 code alone.
     """
 
+    name: str = Field(pattern=_NAME)
     title: str
     url: str = Field(pattern=r"^https://")
     version: str
@@ -62,29 +49,29 @@ class TflmLibrary(_Named):
     include: str = ""
     lib_dep: str = ""
     resolver_methods: dict[str, str] = Field(min_length=1)
-    int8_registrations: dict[str, str] = {}
+    int8_registrations: dict[str, str] = Field(default_factory=dict)
 
 
-class Platformio(_Frozen):
+class Platformio(Frozen):
     """What goes into ``platformio.ini``, word for word. ``extra`` holds further options of the environment."""
 
     platform: str
     board: str
     framework: Literal["arduino"] = "arduino"
-    lib_deps: list[str] = []
-    build_flags: list[str] = []
-    build_unflags: list[str] = []
+    lib_deps: list[str] = Field(default_factory=list)
+    build_flags: list[str] = Field(default_factory=list)
+    build_unflags: list[str] = Field(default_factory=list)
     monitor_speed: PositiveInt = 115200
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = Field(default_factory=dict)
 
 
-class TflmChoice(_Frozen):
+class TflmChoice(Frozen):
     """Which file of ``boards/tflm`` the board builds with."""
 
     library: str
 
 
-class Allowance(_Frozen):
+class Allowance(Frozen):
     """Bytes that the framework, the TFLM runtime and the harness take beside the model and the arena.
 
     ``measured`` is True where framework and runtime were linked for this very board and measured; all else is an
@@ -96,7 +83,7 @@ class Allowance(_Frozen):
     measured: bool = False
 
 
-class Firmware(_Frozen):
+class Firmware(Frozen):
     """Quirks of the board that the generated sketch and its README mind.
 
     ``loop_stack_bytes``: stack that the Arduino loop task must be given (0: the framework's own is enough).
@@ -111,7 +98,7 @@ class Firmware(_Frozen):
     flash_hint: str = Field("", pattern=r"^([A-Z][^\r\n]*\.)?$")
 
 
-class Board(_Named):
+class Board(Named):
     """A development board. Sizes are in bytes, and those that a program can really use.
 
     ``flash_bytes`` is the app partition or what the linker script leaves; ``ram_bytes`` is what static data, heap and
@@ -119,6 +106,7 @@ class Board(_Named):
     that it stays in flash ("": nothing).
     """
 
+    name: str = Field(pattern=_NAME)
     title: str
     mcu: str
     core: Core
@@ -141,18 +129,18 @@ class Board(_Named):
 
 def board_names() -> tuple[str, ...]:
     """Names of all boards, sorted, without reading their files."""
-    return _names(resources.boards_dir())
+    return names_of(resources.boards_dir())
 
 
 def library_names() -> tuple[str, ...]:
     """Names of all TFLM libraries, sorted, without reading their files."""
-    return _names(resources.boards_dir() / "tflm")
+    return names_of(resources.boards_dir() / "tflm")
 
 
 def load_board(name: str) -> Board:
     """The board called ``name``; ConfigError where there is none (with the nearest name) or its file is wrong."""
-    path = _find(resources.boards_dir(), name, "board", "kd-embedded boards")
-    return _read(path, Board)
+    path = find_file(resources.boards_dir(), name, "board", "kd-embedded boards")
+    return read_file(path, Board)
 
 
 def load_boards() -> tuple[Board, ...]:
@@ -162,8 +150,8 @@ def load_boards() -> tuple[Board, ...]:
 
 def load_library(name: str) -> TflmLibrary:
     """The TFLM library called ``name``; ConfigError as for ``load_board``."""
-    path = _find(resources.boards_dir() / "tflm", name, "TFLM library", "")
-    return _read(path, TflmLibrary)
+    path = find_file(resources.boards_dir() / "tflm", name, "TFLM library", "")
+    return read_file(path, TflmLibrary)
 
 
 def check_files() -> tuple[str, ...]:
@@ -173,18 +161,18 @@ def check_files() -> tuple[str, ...]:
     platform and library is pinned, the TFLM library exists and stands in ``lib_deps``, and the allowance leaves room.
     """
     folder = resources.boards_dir()
-    problems: list[str] = []
-    libraries = dict(_read_all(folder / "tflm", TflmLibrary, problems))
-    boards = dict(_read_all(folder, Board, problems))
+    problems: list[str] = Field(default_factory=list)
+    libraries = dict(read_all(folder / "tflm", TflmLibrary, problems))
+    boards = dict(read_all(folder, Board, problems))
     for path, library in libraries.items():
-        problems += [f"{_short(path)}: {line}" for line in _library_problems(library)]
+        problems += [f"{short_path(path)}: {line}" for line in _library_problems(library)]
     known = {library.name: library for library in libraries.values()}
     seen: dict[tuple[str, str], str] = {}
     for path, board in boards.items():
-        problems += [f"{_short(path)}: {line}" for line in _board_problems(board, known)]
+        problems += [f"{short_path(path)}: {line}" for line in _board_problems(board, known)]
         key = (board.platformio.platform, board.platformio.board)
         if key in seen:
-            problems.append(f"{_short(path)}: platformio.board: {key[1]!r} is also {seen[key]}")
+            problems.append(f"{short_path(path)}: platformio.board: {key[1]!r} is also {seen[key]}")
         seen.setdefault(key, board.name)
     return tuple(problems)
 
@@ -197,7 +185,7 @@ def _library_problems(library: TflmLibrary) -> Iterator[str]:
         if not _REGISTRATION.match(registration):
             yield f"int8_registrations.{op}: {registration!r} is no registration (Register_CONV_2D_INT8)"
         if op not in library.resolver_methods:
-            yield f"int8_registrations.{op}: resolver_methods has no such op{_nearest(op, library.resolver_methods)}"
+            yield f"int8_registrations.{op}: resolver_methods has no such op{nearest(op, library.resolver_methods)}"
 
 
 def _board_problems(board: Board, libraries: dict[str, TflmLibrary]) -> Iterator[str]:
@@ -213,93 +201,10 @@ def _board_problems(board: Board, libraries: dict[str, TflmLibrary]) -> Iterator
                 yield f"platformio.{key}: {flag!r} is no compiler option: begin it with -"
     library = libraries.get(board.tflm.library)
     if library is None:
-        yield f"tflm.library: no file tflm/{board.tflm.library}.toml{_nearest(board.tflm.library, libraries)}"
+        yield f"tflm.library: no file tflm/{board.tflm.library}.toml{nearest(board.tflm.library, libraries)}"
     elif library.lib_dep and library.lib_dep not in settings.lib_deps:
         yield f"platformio.lib_deps: the TFLM library is missing: add {library.lib_dep!r}"
     if board.allowance.flash_bytes >= board.flash_bytes:
         yield f"allowance.flash_bytes: {board.allowance.flash_bytes} leaves nothing of {board.flash_bytes}"
     if board.allowance.ram_bytes >= board.ram_bytes:
         yield f"allowance.ram_bytes: {board.allowance.ram_bytes} leaves nothing of {board.ram_bytes}"
-
-
-def _names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
-
-
-def _find(folder: Path, name: str, kind: str, listing: str) -> Path:
-    names = _names(folder)
-    if name in names:
-        return folder / f"{name}.toml"
-    known = f"there are {', '.join(names)}" if names else f"{folder} holds none"
-    todo = f"{listing} lists them" if listing and names else known
-    raise ConfigError(f"no such {kind}{_nearest(name, names)}", where=name or '""', todo=todo)
-
-
-def _read(path: Path, schema: type[Model]) -> Model:
-    problems: list[str] = []
-    found = _parse(path, schema, problems)
-    if found is None:
-        where, _, what = problems[0].partition(": ")
-        raise ConfigError(what, where=where)
-    return found
-
-
-def _read_all(folder: Path, schema: type[Model], problems: list[str]) -> Iterator[tuple[Path, Model]]:
-    if not _names(folder):
-        problems.append(f"{folder}: holds no *.toml file")
-    for name in _names(folder):
-        path = folder / f"{name}.toml"
-        found = _parse(path, schema, problems)
-        if found is not None:
-            yield path, found
-
-
-def _parse(path: Path, schema: type[Model], problems: list[str]) -> Model | None:
-    """The object in ``path``, or None and a line in ``problems`` for each thing that is wrong."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        found = schema.model_validate(table)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{_short(path)}: {error}")
-    except ValidationError as error:
-        # A misspelt key is also a missing one: say first what the user wrote.
-        details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
-        problems += [f"{_short(path)}: {_explain(detail, schema)}" for detail in details]
-    else:
-        if found.name == path.stem:
-            return found
-        problems.append(f"{_short(path)}: name: {found.name!r} is not the file's name {path.stem!r}")
-    return None
-
-
-def _explain(detail: Any, schema: type[BaseModel]) -> str:
-    """``platformio.framwork: unknown key (did you mean 'framework'?)`` from one pydantic error."""
-    place = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        keys = _keys_at(schema, detail["loc"][:-1])
-        return f"{place}: unknown key{_nearest(str(detail['loc'][-1]), keys)}"
-    if detail["type"] == "missing":
-        return f"{place}: this key is missing"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    nearest = ""
-    if detail["type"] == "literal_error":
-        nearest = _nearest(str(detail["input"]), re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
-    return f"{place}: {message}, not {detail['input']!r}{nearest}"
-
-
-def _keys_at(schema: type[BaseModel], place: Sequence[int | str]) -> list[str]:
-    for part in place:
-        inner = schema.model_fields[str(part)].annotation
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)
-        schema = inner
-    return list(schema.model_fields)
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _short(path: Path) -> str:
-    """``boards/esp32.toml``, ``boards/tflm/chirale.toml``."""
-    return path.relative_to(resources.boards_dir().parent).as_posix()
