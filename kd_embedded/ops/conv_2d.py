@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kd_embedded.ops import _layers
 from kd_embedded.ops.spec import OpSpec, elements, input_tensor, output_tensor, size
 from kd_embedded.tflite.graph import Graph, Op
 
@@ -13,4 +14,4 @@ def macs(graph: Graph, op: Op) -> int:
     return elements(output_tensor(graph, op)) * per_output
 
 
-OP = OpSpec("CONV_2D", macs)
+OP = OpSpec("CONV_2D", macs, _layers.accepts, _layers.reference, _layers.lower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kd_embedded.ops import _layers
 from kd_embedded.ops.spec import OpSpec, elements, input_tensor, output_tensor, size
 from kd_embedded.tflite.graph import Graph, Op
 
@@ -12,4 +13,4 @@ def macs(graph: Graph, op: Op) -> int:
     return elements(output_tensor(graph, op)) * size(graph, op, filters, 1) * size(graph, op, filters, 2)
 
 
-OP = OpSpec("DEPTHWISE_CONV_2D", macs)
+OP = OpSpec("DEPTHWISE_CONV_2D", macs, _layers.accepts, _layers.reference, _layers.lower)
