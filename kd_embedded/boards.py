@@ -161,7 +161,7 @@ def check_files() -> tuple[str, ...]:
     platform and library is pinned, the TFLM library exists and stands in ``lib_deps``, and the allowance leaves room.
     """
     folder = resources.boards_dir()
-    problems: list[str] = Field(default_factory=list)
+    problems: list[str] = []
     libraries = dict(read_all(folder / "tflm", TflmLibrary, problems))
     boards = dict(read_all(folder, Board, problems))
     for path, library in libraries.items():
