@@ -14,8 +14,9 @@ class Layer:
     """A layer of sums of products, requantized per output channel.
 
     Shapes are NHWC with batch ``n`` (1 nearly always; the rows of a FULLY_CONNECTED are its batch, 1x1 images).
-    ``weights``: int8 [C_OUT, HK, WK, C_IN / groups] for ``conv`` and ``dense`` (HK = WK = 1), int8 [HK, WK, C_OUT] for
-    ``depthwise`` (C_OUT = C_IN * multiplier, channel m of input c is c * multiplier + m).
+    ``weights``: int8 [C_OUT, HK, WK, C_IN / groups] for ``conv`` and ``dense`` (HK = WK = 1), int8 [HK, WK, C] for
+    ``depthwise``, which has as many output as input channels, and more than one: a DEPTHWISE_CONV_2D with a multiplier,
+    or of a single channel, is a ``conv`` with a group for each input channel.
     ``bias`` int32 [C_OUT] (zeros where the op has none), without any zero point folded in. ``multiplier`` int32 and
     ``shift`` int32 [C_OUT] (``fixedpoint.multiply_by_quantized_multiplier``). The output is clamped to
     [``low``, ``high``], which lies in [-128, 127].
@@ -46,6 +47,19 @@ class Layer:
     def clamps(self) -> bool:
         """Whether the output is held in less than int8's own range."""
         return self.low > -128 or self.high < 127
+
+    def taps(self) -> NDArray[Any]:
+        """int64 [OUT_H * OUT_W, HK * WK]: the pixel that each tap of each window reads; H * W if outside the image."""
+        rows, columns = (self._axis(axis) for axis in (0, 1))
+        height, width = self.input_shape[:2]
+        y, x = rows[:, None, :, None], columns[None, :, None, :]
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        return np.asarray(np.where(inside, y * width + x, height * width).reshape(len(rows) * len(columns), -1))
+
+    def _axis(self, axis: int) -> NDArray[Any]:
+        """int64 [OUT, K]: the row (axis 0) or column (axis 1) that each tap of each window reads, outside ones too."""
+        starts = np.arange(self.output_shape[axis]) * self.stride[axis] - self.padding[axis]
+        return np.asarray(starts[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis])
 
     def accumulator_bound(self) -> NDArray[Any]:
         """int64 [C_OUT]: no accumulator, partial sums included, exceeds this in magnitude, whatever the int8 input.

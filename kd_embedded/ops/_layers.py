@@ -66,15 +66,6 @@ def evaluate(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([_evaluate(layer, x[i : i + step]) for i in range(0, len(x), step)])
 
 
-def taps(layer: Layer) -> NDArray[Any]:
-    """int64 [OUT_H * OUT_W, HK * WK]: the pixel of the image that each tap of each window reads; H * W if outside."""
-    rows, columns = (_axis(layer, axis) for axis in (0, 1))
-    height, width = layer.input_shape[:2]
-    y, x = rows[:, None, :, None], columns[None, :, None, :]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return np.where(inside, y * width + x, height * width).reshape(len(rows) * len(columns), -1)
-
-
 class _Window(NamedTuple):
     output: int
     before: int
@@ -115,15 +106,16 @@ def _depthwise(graph: Graph, op: Op) -> Layer:
             graph, op, f"has depth_multiplier {factor} and {channels_in} channels for weights {list(weights.shape)}"
         )
     multiplier, shift = multipliers(graph, op, source, weights, output, channels)
+    plain = factor == 1 and channels > 1  # else a convolution with a group for each input channel
     return _windowed(
         graph,
         op,
-        kind="depthwise",
+        kind="depthwise" if plain else "conv",
         n=batch,
         input_shape=(height, width, channels_in),
         kernel=(kernel[0], kernel[1]),
         groups=channels_in,
-        weights=values[0],
+        weights=values[0] if plain else np.moveaxis(values, -1, 0).reshape(channels, *kernel, 1),
         multiplier=multiplier,
         shift=shift,
     )
@@ -242,12 +234,6 @@ def _check_shape(graph: Graph, op: Op, output: Tensor, shape: tuple[int, ...]) -
         raise refuse(graph, op, f"has an output of shape {list(output.shape)} and computes {list(shape)}")
 
 
-def _axis(layer: Layer, axis: int) -> NDArray[Any]:
-    """int64 [OUT, K]: the row (axis 0) or column (axis 1) that each tap of each window reads, outside ones too."""
-    starts = np.arange(layer.output_shape[axis]) * layer.stride[axis] - layer.padding[axis]
-    return np.asarray(starts[:, None] + np.arange(layer.kernel[axis]) * layer.dilation[axis])
-
-
 def _evaluate(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     products = _depthwise_products(layer, x) if layer.kind == "depthwise" else _conv_products(layer, x)
     accumulators = wrap32(products + layer.bias)
@@ -269,22 +255,23 @@ def _conv_products(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     reach = max(127 - layer.input_zero_point, layer.input_zero_point + 128)
     bound = int(np.abs(weights).sum(axis=(1, 2, 3)).max()) * reach
     dtype = np.float32 if bound < 1 << 24 else np.float64
-    windows = taps(layer)
+    windows = layer.taps()
     patches = np.take(_pixels(layer, x, dtype), windows.ravel(), axis=1, mode="clip")
     patches = patches.reshape(len(x), *windows.shape, layer.groups, -1)
     filters = weights.reshape(layer.groups, len(weights) // layer.groups, -1).astype(dtype)
     columns = [
         patches[..., group, :].reshape(len(x), len(windows), -1) @ filters[group].T for group in range(layer.groups)
     ]
-    return np.concatenate(columns, axis=-1).astype(np.int64)
+    products: NDArray[Any] = np.concatenate(columns, axis=-1).astype(np.int64)
+    return products
 
 
 def _depthwise_products(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     """int64 [N, OUT_H * OUT_W, C_OUT], modulo 2**32."""
     channels = layer.output_shape[2]
-    pixels = np.repeat(_pixels(layer, x, np.int32), channels // layer.input_shape[2], axis=2)
+    pixels = _pixels(layer, x, np.int32)
     weights = layer.weights.reshape(-1, channels).astype(np.int32)
-    windows = taps(layer)
+    windows = layer.taps()
     sums = np.zeros((len(x), len(windows), channels), np.int32)
     for tap, values in enumerate(weights):
         sums += np.take(pixels, windows[:, tap], axis=1, mode="clip") * values
