@@ -34,7 +34,8 @@ class TflmLibrary(Named):
 
     ``per_channel_dense`` is False where int8 FULLY_CONNECTED with per-channel weights is silently wrong;
     ``include`` is the header by which PlatformIO's dependency finder finds the library ("" where TFLM's own headers are
-    enough); ``lib_dep`` is what a board lists in ``lib_deps`` ("" where the framework bundles the library).
+    enough); ``lib_dep`` is what a board lists in ``lib_deps`` ("" where the framework bundles the library),
+    ``build_flags`` what it lists in its own, so that library and sketch agree. Another engine goes without both.
     ``resolver_methods`` maps a builtin op to its method of MicroMutableOpResolver, ``int8_registrations`` to the
     registration whose kernel has int8 code alone.
     """
@@ -48,6 +49,7 @@ class TflmLibrary(Named):
     per_channel_dense: bool
     include: str = ""
     lib_dep: str = ""
+    build_flags: list[str] = Field(default_factory=list)
     resolver_methods: dict[str, str] = Field(min_length=1)
     int8_registrations: dict[str, str] = Field(default_factory=dict)
 
@@ -74,12 +76,15 @@ class TflmChoice(Frozen):
 class Allowance(Frozen):
     """Bytes that the framework, the TFLM runtime and the harness take beside the model and the arena.
 
+    ``runtime_flash_bytes`` and ``runtime_ram_bytes`` are the runtime's part, which another engine goes without.
     ``measured`` is True where framework and runtime were linked for this very board and measured; all else is an
     estimate, and users are told so.
     """
 
     flash_bytes: PositiveInt
     ram_bytes: PositiveInt
+    runtime_flash_bytes: NonNegativeInt = 0
+    runtime_ram_bytes: NonNegativeInt = 0
     measured: bool = False
 
 
@@ -125,6 +130,14 @@ class Board(Named):
     def library(self) -> TflmLibrary:
         """The TFLM library the board builds with; ConfigError where its file is absent or wrong."""
         return load_library(self.tflm.library)
+
+    @property
+    def platformio_alone(self) -> Platformio:
+        """``platformio`` without what is there for the TFLM library."""
+        library, settings = self.library, self.platformio
+        dependencies = [dependency for dependency in settings.lib_deps if dependency != library.lib_dep]
+        flags = [flag for flag in settings.build_flags if flag not in library.build_flags]
+        return settings.model_copy(update={"lib_deps": dependencies, "build_flags": flags})
 
 
 def board_names() -> tuple[str, ...]:
@@ -204,7 +217,16 @@ def _board_problems(board: Board, libraries: dict[str, TflmLibrary]) -> Iterator
         yield f"tflm.library: no file tflm/{board.tflm.library}.toml{nearest(board.tflm.library, libraries)}"
     elif library.lib_dep and library.lib_dep not in settings.lib_deps:
         yield f"platformio.lib_deps: the TFLM library is missing: add {library.lib_dep!r}"
+    for flag in library.build_flags if library else ():
+        if flag not in settings.build_flags:
+            yield f"platformio.build_flags: the TFLM library was built with {flag!r}: add it"
     if board.allowance.flash_bytes >= board.flash_bytes:
         yield f"allowance.flash_bytes: {board.allowance.flash_bytes} leaves nothing of {board.flash_bytes}"
     if board.allowance.ram_bytes >= board.ram_bytes:
         yield f"allowance.ram_bytes: {board.allowance.ram_bytes} leaves nothing of {board.ram_bytes}"
+    for key, part, whole in (
+        ("flash", board.allowance.runtime_flash_bytes, board.allowance.flash_bytes),
+        ("ram", board.allowance.runtime_ram_bytes, board.allowance.ram_bytes),
+    ):
+        if part >= whole:
+            yield f"allowance.runtime_{key}_bytes: {part} is not a part of {whole}"
