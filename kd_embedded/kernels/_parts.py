@@ -1,0 +1,66 @@
+"""What the kernels that multiply have in common: constant arrays, folded zero points, and how outputs may overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.fixedpoint import wrap32
+from kd_embedded.kernels.layers import Layer
+from kd_embedded.program import Array
+
+
+def folded_bias(layer: Layer) -> NDArray[Any]:
+    """int32 [C_OUT]: the bias with the input's zero point folded in, for kernels that sum over whole windows.
+
+    ``sum((w - zw)(x - zx)) = sum(w x) - zw sum(x) - zx sum(w - zw)``; this is the last term and the bias, modulo 2**32.
+    """
+    weights = layer.weights.astype(np.int64) - layer.weights_zero_point
+    sums = weights.sum(axis=(0, 1)) if layer.kind == "depthwise" else weights.sum(axis=(1, 2, 3))
+    return wrap32(layer.bias.astype(np.int64) - layer.input_zero_point * sums).astype(np.int32)
+
+
+def weights_array(layer: Layer) -> Array:
+    """The weights as they are, one-dimensional."""
+    return Array("weights", np.ascontiguousarray(layer.weights).reshape(-1), "weights")
+
+
+def bias_array(bias: NDArray[Any]) -> Array:
+    return Array("bias", bias.astype(np.int32), "weights")
+
+
+def scales(layer: Layer) -> dict[str, int | Array]:
+    """The fields ``multipliers``, ``shifts`` and ``per_channel``; one value of each where all channels have the same."""
+    pairs = np.stack([layer.multiplier, layer.shift])
+    per_channel = bool((pairs != pairs[:, :1]).any())
+    count = len(layer.multiplier) if per_channel else 1
+    return {
+        "multipliers": Array("multipliers", layer.multiplier[:count].astype(np.int32)),
+        "shifts": Array("shifts", layer.shift[:count].astype(np.int8)),
+        "per_channel": int(per_channel),
+    }
+
+
+def forward_gap(layer: Layer, *, copied: bool) -> int:
+    """The gap of an ``Overlap`` "forward" for a kernel that computes pixels in raster order; see ``program.Overlap``.
+
+    ``copied``: a pixel's outputs go only over what its own window no longer needs: the kernel copies the window before
+    it writes, or is depthwise and channel by channel. Otherwise they stay below all that the window reads.
+    """
+    pixels = layer.input_shape[0] * layer.input_shape[1]
+    lowest = layer.taps().min(axis=1)  # a window that is wholly outside reads pixel ``pixels``, so nothing
+    images = np.arange(layer.n)[:, None] * pixels
+    starts = np.where(lowest < pixels, lowest + images, layer.n * pixels).reshape(-1)
+    still = np.minimum.accumulate(starts[::-1])[::-1]  # the first pixel that this window or a later one reads
+    written = (np.arange(len(still)) + (0 if copied else 1)) * layer.output_shape[2]
+    return max(0, int((written - still * layer.input_shape[2])[still < layer.n * pixels].max(initial=0)))
+
+
+def backward_gap(rows: int, depth: int, channels: int) -> int:
+    """The gap of an ``Overlap`` "backward" for a kernel that maps rows of ``depth`` to ``channels`` values, last first.
+
+    A row's outputs stay above all that it reads.
+    """
+    return max(k * channels - (k - 1) * depth for k in (1, rows))
