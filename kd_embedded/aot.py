@@ -9,10 +9,21 @@ from types import MappingProxyType
 from kd_embedded import ops
 from kd_embedded._first_fit import Plan, plan
 from kd_embedded.ops.spec import refuse
-from kd_embedded.program import Call, Step, Stream, Target
+from kd_embedded.passes.fold_shapes import fold_shapes
+from kd_embedded.program import Array, Call, Step, Stream, Target
 from kd_embedded.tflite.check import check_aot, check_int8_edges
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import parse_model
+
+_WORD = 4
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Bytes of constants: the model's own values, and what goes with them (tables, multipliers, arguments)."""
+
+    weights: int
+    constants: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +56,24 @@ class Program:
     @property
     def kernels(self) -> tuple[str, ...]:
         """The kernels that are called, sorted."""
-        return tuple(sorted({call.kernel for step in self.steps for call in _calls(step)}))
+        return tuple(sorted({call.kernel for call in self.calls}))
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls in order; those of a stream once for each place where they stand in the source."""
+        return tuple(call for step in self.steps for call in _calls(step))
+
+    @property
+    def flash(self) -> Flash:
+        """What the constants take; arrays of the same values are one, arguments count a word for each field."""
+        arrays = {
+            (str(array.data.dtype), array.data.tobytes()): array for call in self.calls for array in _arrays(call)
+        }
+        sizes = {
+            kind: sum(a.data.nbytes for a in arrays.values() if a.kind == kind) for kind in ("weights", "constants")
+        }
+        arguments = sum(_WORD * len(call.args) for call in self.calls)
+        return Flash(sizes["weights"], sizes["constants"] + arguments)
 
 
 def compile_model(data: bytes, where: str, target: Target) -> Program:
@@ -58,6 +86,7 @@ def compile_model(data: bytes, where: str, target: Target) -> Program:
 
 def compile_graph(graph: Graph, target: Target) -> Program:
     """The program of ``graph``; see ``compile_model``."""
+    graph = fold_shapes(graph)
     check_aot(graph, graph.name)
     check_int8_edges(graph, graph.name)
     steps = _lower(graph, target)
@@ -81,3 +110,7 @@ def _calls(step: Step) -> tuple[Call, ...]:
     if isinstance(step, Stream):
         return tuple(row.call for repeat in step.repeats for row in repeat.body)
     return (step,) if isinstance(step, Call) else ()
+
+
+def _arrays(call: Call) -> tuple[Array, ...]:
+    return tuple(value for value in (*call.args.values(), *call.inputs) if isinstance(value, Array))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kd_embedded.aot import Program
 from kd_embedded.boards import Board
 from kd_embedded.scratch import ALIGNMENT, scratch_bytes
 from kd_embedded.tflite.check import per_channel_dense
@@ -17,6 +18,9 @@ from kd_embedded.tflite.graph import Graph
 ARENA_MARGIN_BYTES = 1024
 # Input and expected output of this many golden vectors lie in flash beside the model.
 GOLDEN_VECTORS = 8
+# The kernels of the aot engine that a model calls: none of the eight public models (mlcommons/tiny, TFLM's examples)
+# links as much on any core.
+KERNEL_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = G
     """
     scratch = scratch_bytes(graph, board.library.kernels, board.core).bytes
     arena = -(-(arena_bytes + scratch + ARENA_MARGIN_BYTES) // ALIGNMENT) * ALIGNMENT
-    golden = golden_vectors * (graph.input.bytes + graph.output.bytes)
+    golden = golden_bytes(graph, golden_vectors)
     flash = graph.model_bytes + golden + board.allowance.flash_bytes
     ram = arena + board.allowance.ram_bytes
     reasons = [*_unsupported(board, graph)]
@@ -56,6 +60,33 @@ def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = G
         parts += f", framework and runtime {_kib(board.allowance.ram_bytes)}"
         reasons.append(f"needs {_kib(ram)} KiB of RAM ({parts}) and has {_kib(board.ram_bytes)}")
     return Fit(not reasons, flash, ram, arena, scratch, "; ".join(reasons))
+
+
+def fit_program(board: Board, program: Program, *, golden_vectors: int = GOLDEN_VECTORS) -> Fit:
+    """Whether the firmware of a compiled ``program`` fits ``board``; nothing of its arena is an estimate.
+
+    Flash: the program's values and constants, KERNEL_BYTES, golden vectors, and the board's allowance less the TFLM
+    runtime's part. RAM: the arena, and the board's allowance less that part.
+    """
+    allowance, golden = board.allowance, golden_bytes(program.graph, golden_vectors)
+    rest_flash = allowance.flash_bytes - allowance.runtime_flash_bytes
+    rest_ram = allowance.ram_bytes - allowance.runtime_ram_bytes
+    data = program.flash.weights + program.flash.constants
+    flash, ram = data + KERNEL_BYTES + golden + rest_flash, program.arena_bytes + rest_ram
+    reasons = []
+    if flash > board.flash_bytes:
+        parts = f"model {_kib(data)}, kernels {_kib(KERNEL_BYTES)}, {golden_vectors} golden vectors {_kib(golden)}"
+        parts += f", framework {_kib(rest_flash)}"
+        reasons.append(f"needs {_kib(flash)} KiB of flash ({parts}) and has {_kib(board.flash_bytes)}")
+    if ram > board.ram_bytes:
+        parts = f"arena {_kib(program.arena_bytes)}, framework {_kib(rest_ram)}"
+        reasons.append(f"needs {_kib(ram)} KiB of RAM ({parts}) and has {_kib(board.ram_bytes)}")
+    return Fit(not reasons, flash, ram, program.arena_bytes, 0, "; ".join(reasons))
+
+
+def golden_bytes(graph: Graph, vectors: int) -> int:
+    """What ``vectors`` golden vectors take in flash: an input and an output each."""
+    return vectors * (graph.input.bytes + graph.output.bytes)
 
 
 def _unsupported(board: Board, graph: Graph) -> list[str]:

@@ -26,6 +26,7 @@ _BUILTIN_REF = "the BUILTIN_REF kernels of TensorFlow Lite"
 _COMPARED = f"{_BUILTIN_REF}; the TensorFlow Lite Micro interpreter gave the same bytes for these inputs"
 _NOT_COMPARED = f"{_BUILTIN_REF}, NOT compared with TensorFlow Lite Micro, whose interpreter was not at hand"
 _TFLM = "the TensorFlow Lite Micro interpreter itself"
+_NAMES = {"builtin_ref": _BUILTIN_REF, "tflm": _TFLM, "reference": "kd-embedded's integer reference of each op"}
 _NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, NO exact reference: the device can differ from them by a few units"
 
 
@@ -56,18 +57,26 @@ def quantize(x: NDArray[Any], quant: QuantParams) -> NDArray[np.int8]:
     return q
 
 
-def from_inputs(model: bytes, x_q: NDArray[np.int8], *, source: str, labels: NDArray[np.int64] | None = None) -> Golden:
+def from_inputs(
+    model: bytes,
+    x_q: NDArray[np.int8],
+    *,
+    source: str,
+    labels: NDArray[np.int64] | None = None,
+    on_tflm: bool = True,
+) -> Golden:
     """The golden vectors of ``x_q`` int8 [K, *input_shape[1:]]: the outputs are the reference interpreter's.
 
-    Where BUILTIN_REF is the reference and TFLM's interpreter is here too, both run. Raises ModelError, naming the first
-    op that differs, where they do not give the same bytes; ModelRefusedError where no reference can run the model.
+    Where the firmware runs ``on_tflm``, BUILTIN_REF is the reference and TFLM's interpreter is here too, both run.
+    Raises ModelError, naming the first op that differs, where they do not give the same bytes; ModelRefusedError where
+    no reference can run the model.
     """
     if not interpreters.oracle():
         outputs, reference = interpreters.run("builtin_ref", model, x_q), _NO_ORACLE
     else:
         oracle = interpreters.run_oracle(model, x_q)
         outputs = oracle.outputs
-        reference = _TFLM if oracle.name == "tflm" else _compared(model, x_q, outputs)
+        reference = _compared(model, x_q, outputs) if oracle.name == "builtin_ref" and on_tflm else _NAMES[oracle.name]
     return Golden(x_q, outputs.astype(np.int8), labels, source, reference)
 
 
@@ -89,14 +98,14 @@ def _compared(model: bytes, x_q: NDArray[np.int8], outputs: Array) -> str:
     )
 
 
-def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0) -> Golden:
+def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0, *, on_tflm: bool = True) -> Golden:
     """``k`` vectors of int8 drawn evenly from the whole range: nothing a sensor gives, and all a comparison needs."""
     shape = (k, *graph.input.shape[1:])
     x_q = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
-    return from_inputs(model, x_q, source=RANDOM)
+    return from_inputs(model, x_q, source=RANDOM, on_tflm=on_tflm)
 
 
-def from_npz(path: Path, model: bytes, graph: Graph) -> Golden:
+def from_npz(path: Path, model: bytes, graph: Graph, *, on_tflm: bool = True) -> Golden:
     """Vectors of a user's file: ``x``, int8 as it is or float quantized with the model's scale; ``y``, optional.
 
     ``x`` is [K, *input_shape[1:]] with at least 8 rows, of which the first 32 are used; ``y`` is int [K], true classes.
@@ -104,7 +113,8 @@ def from_npz(path: Path, model: bytes, graph: Graph) -> Golden:
     """
     x_q, y = load_samples(path, graph, fewest=FEWEST)
     source = path.name if len(x_q) <= MOST else f"the first {MOST} of {len(x_q)} in {path.name}"
-    return from_inputs(model, x_q[:MOST], source=source, labels=None if y is None else y[:MOST])
+    labels = None if y is None else y[:MOST]
+    return from_inputs(model, x_q[:MOST], source=source, labels=labels, on_tflm=on_tflm)
 
 
 def load_samples(path: Path, graph: Graph, *, fewest: int = 1) -> tuple[NDArray[np.int8], NDArray[np.int64] | None]:

@@ -64,7 +64,7 @@ def test_regenerating_keeps_the_users_sensor_function(tmp_path: Path) -> None:
     (tmp_path / "out/src/user_input.cpp").write_text("// my sensor")
     projects.plan(tmp_path / "out", name="other").write()
     assert (tmp_path / "out/src/user_input.cpp").read_text() == "// my sensor"
-    assert "other_model_data" in (tmp_path / "out/src/model.cpp").read_text()
+    assert "other_model_data" in (tmp_path / "out/src/model_data.cpp").read_text()
 
 
 @pytest.mark.parametrize("board", board_names())
@@ -113,7 +113,7 @@ def test_the_quirks_of_every_board(board: str, tmp_path: Path) -> None:
     assert (f"- First upload: {hint}\n" in readme) if hint else ("First upload" not in readme)
     assert ("AN ESTIMATE: allowance" in readme) == ("is an estimate" in readme) == (not about.allowance.measured)
     assert "99-platformio-udev.rules" in readme
-    model, vectors = plan.generated["src/model.cpp"], plan.generated["src/golden_vectors.cpp"]
+    model, vectors = plan.generated["src/model_data.cpp"], plan.generated["src/golden_vectors.cpp"]
     attribute = f" {about.arch_flash_attribute}" if about.arch_flash_attribute else ""
     assert f"tiny_model_data[kModelBytes]{attribute} = {{" in model
     assert vectors.count(f"Bytes]{attribute} = {{") == 2
@@ -172,12 +172,12 @@ def test_a_clash_of_the_name_with_the_code_around_it(tmp_path: Path) -> None:
     for name in ("micros", "kd", "main", "input", "INT8_MAX", "model", "golden_inputs", "abs"):
         out = tmp_path / name
         projects.plan(out, name=name).write()
-        assert names.identifier(name) + "_model_data" in (out / "src/model.h").read_text()
-    sources = [tmp_path / name / "src/model.cpp" for name in ("micros", "input")]
+        assert names.identifier(name) + "_model_data" in (out / "src/model_data.h").read_text()
+    sources = [tmp_path / name / "src/model_data.cpp" for name in ("micros", "input")]
     for source in sources:
         include = [projects.TESTS / "firmware", source.parent]
         main = source.parent / "main.cpp"
-        parts = [source.parent / f"{part}.cpp" for part in ("protocol", "golden_vectors", "user_input")]
+        parts = [source.parent / f"{part}.cpp" for part in ("protocol", "model", "golden_vectors", "user_input")]
         fakes = [projects.HOST / "arduino_main.cpp", projects.HOST / "fake_engine.cpp"]
         projects.compile_host(source.parent / "program", [main, source, *parts, *fakes], include)
 
@@ -191,7 +191,7 @@ def refused(tmp_path: Path, what: str, **changes: object) -> None:
 def test_what_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     model = projects.TINY.read_bytes()
     refused(tmp_path, "keyword", name="int")
-    refused(tmp_path, "no such engine 'aot'", engine="aot")
+    refused(tmp_path, "no such engine 'tvm'", engine="tvm")
     refused(tmp_path, "2 labels for 3 outputs", labels=("a", "b"))
     refused(tmp_path, "NUL", labels=("a", "b", "c\0d"))
     for few in (0, 1, 7):

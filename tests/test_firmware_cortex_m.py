@@ -11,7 +11,7 @@ import pytest
 from conftest import require_tool
 
 CPU = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=softfp", "-Os", "-fno-exceptions", "-fno-rtti")
-UNITS = ("protocol", "model", "golden_vectors", "user_input")
+UNITS = ("protocol", "model", "model_data", "golden_vectors", "user_input")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +48,12 @@ def symbol(objects: Path, unit: str, name: str) -> tuple[int, int, int]:
 
 
 def test_the_model_is_in_flash_aligned_to_16_and_whole(objects: Path) -> None:
-    offset, size, number = symbol(objects, "model", "tiny_model_data")
-    name, _, alignment = sections(objects, "model")[number]
+    offset, size, number = symbol(objects, "model_data", "tiny_model_data")
+    name, _, alignment = sections(objects, "model_data")[number]
     assert name.startswith(".rodata") and alignment == 16 and offset % 16 == 0
     data = projects.TINY.read_bytes()
     assert size == len(data)
-    command = ["arm-none-eabi-objcopy", "-O", "binary", "-j", name, objects / "model.o", objects / "model.bin"]
+    command = ["arm-none-eabi-objcopy", "-O", "binary", "-j", name, objects / "model_data.o", objects / "model.bin"]
     subprocess.run(command, check=True)
     assert (objects / "model.bin").read_bytes()[offset : offset + size] == data
 

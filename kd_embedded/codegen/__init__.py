@@ -9,18 +9,18 @@ from typing import Any
 
 from kd_embedded import __version__
 from kd_embedded.artifacts import sha256_bytes
-from kd_embedded.boards import Board
-from kd_embedded.codegen import folder, literals, names, tflm
+from kd_embedded.boards import Board, Platformio
+from kd_embedded.codegen import aot, folder, literals, names, tflm
 from kd_embedded.codegen.arena import Arena, size_arena
+from kd_embedded.codegen.made import Engine, Made
 from kd_embedded.codegen.render import banner, render
 from kd_embedded.errors import ConfigError, DataError, KdError
-from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
 from kd_embedded.golden import FEWEST, Golden, from_npz, from_random
-from kd_embedded.tflite.check import check_full_int8
+from kd_embedded.program import Optimize
 from kd_embedded.tflite.graph import Graph, Tensor
-from kd_embedded.tflite.read import parse_model, read_bytes
+from kd_embedded.tflite.read import read_bytes
 
-ENGINES = {"tflm": tflm}
+ENGINES: Mapping[str, Engine] = {"tflm": tflm, "aot": aot}
 USERS_FILE = "src/user_input.cpp"
 _TOOL = f"kd-embedded {__version__}"
 
@@ -29,7 +29,7 @@ _TOOL = f"kd-embedded {__version__}"
 class Project:
     """A generated project: its files by path, and what it takes of the board in bytes (allowances included).
 
-    ``arena_probed`` is False where no TFLM interpreter was at hand and the arena is an estimate.
+    ``arena_probed`` is False where the engine is TFLM, no interpreter of it was at hand, and the arena is an estimate.
     """
 
     files: tuple[str, ...]
@@ -65,6 +65,7 @@ def generate(
     golden: Golden,
     provenance: Mapping[str, str],
     engine: str = "tflm",
+    optimize: Optimize = "speed",
 ) -> Project:
     """Generates the project of ``model`` for ``board`` in ``out``, which is absent, empty or an earlier generation.
 
@@ -72,11 +73,9 @@ def generate(
     ``info`` and the README. Raises a KdError before anything is written where the model cannot run rightly on the board
     or does not fit it. The same arguments give the same bytes.
     """
-    data = read_bytes(model)
-    arena = size_arena(data, checked_graph(data, model.name))
     return plan(
-        data, board, out, where=model.name, name=name, labels=labels, golden=golden, provenance=provenance, arena=arena,
-        engine=engine,
+        read_bytes(model), board, out, where=model.name, name=name, labels=labels, golden=golden, provenance=provenance,
+        engine=engine, optimize=optimize,
     ).write()  # fmt: skip
 
 
@@ -88,6 +87,7 @@ def plan_file(
     labels: Path | None = None,
     golden: Path | None = None,
     engine: str = "tflm",
+    optimize: Optimize = "speed",
 ) -> tuple[Plan, ...]:
     """Plans for a model of the user's own, one for each board, all decided before any is written.
 
@@ -95,19 +95,20 @@ def plan_file(
     vectors are seeded random inputs. Raises KdErrors as ``generate`` does.
     """
     data = read_bytes(model)
-    graph = checked_graph(data, model.name)
+    graph = checked_graph(data, model.name, engine)
     names.identifier(name)
     classes = read_labels(labels) if labels else ()
     _check_labels(classes, graph, str(labels))
     for board, out in outs:
         folder.check_ours(out)
-        tflm.check(graph, board, model.name)
-    tests = from_npz(golden, data, graph) if golden else from_random(data, graph)
-    arena = size_arena(data, graph)
+        ENGINES[engine].check(graph, board, model.name)
+    on_tflm = engine == "tflm"
+    tests = from_npz(golden, data, graph, on_tflm=on_tflm) if golden else from_random(data, graph, on_tflm=on_tflm)
+    arena = size_arena(data, graph) if on_tflm else None  # once for all boards
     return tuple(
         plan(
             data, board, out, where=model.name, name=name, labels=classes, golden=tests, provenance={}, arena=arena,
-            engine=engine,
+            engine=engine, optimize=optimize,
         )
         for board, out in outs
     )  # fmt: skip
@@ -123,11 +124,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise DataError(f"cannot be read as UTF-8 text: {error}", where=str(path)) from None
 
 
-def checked_graph(data: bytes, where: str) -> Graph:
-    """The graph of a full-int8 model; ModelError otherwise."""
-    graph = parse_model(data, where)
-    check_full_int8(graph, where)
-    return graph
+def checked_graph(data: bytes, where: str, engine: str = "tflm") -> Graph:
+    """The graph of a model that ``engine`` runs, its input and output those of the firmware; ModelError otherwise."""
+    if engine not in ENGINES:
+        raise ConfigError(f"no such engine {engine!r}", where="--engine", todo=f"there are: {', '.join(ENGINES)}")
+    return ENGINES[engine].checked_graph(data, where)
 
 
 def plan(
@@ -140,36 +141,43 @@ def plan(
     labels: Sequence[str],
     golden: Golden,
     provenance: Mapping[str, str],
-    arena: Arena,
+    arena: Arena | None = None,
     engine: str = "tflm",
+    optimize: Optimize = "speed",
 ) -> Plan:
-    """Decides and renders a project without writing it. ``data`` is the model, ``arena`` its arena without scratch."""
-    if engine not in ENGINES:
-        raise ConfigError(f"no such engine {engine!r}", where="--engine", todo=f"there are: {', '.join(ENGINES)}")
+    """Decides and renders a project without writing it. ``data`` is the model.
+
+    ``arena`` is the model's in TFLM without the board's scratch, found anew where it is None; ``optimize`` is for the
+    aot engine.
+    """
+    graph = checked_graph(data, where, engine)
     name = names.identifier(name)
-    graph = checked_graph(data, where)
     ENGINES[engine].check(graph, board, where)
     _check_labels(labels, graph, where)
     _check_golden(golden, graph)
     folder.check_ours(out)
-    fitted = _fit(board, graph, arena, golden, where)
+    made = ENGINES[engine].make(
+        data, graph, board, name=name, golden_vectors=len(golden), arena=arena, optimize=optimize
+    )
+    if not made.fit.fits:
+        raise KdError(f"does not fit {board.name}: {made.fit.reason}", where=where, todo="see kd-embedded boards")
     context = {
-        **ENGINES[engine].context(graph, board, arena, fitted, name),
-        **_board_context(board),
+        **made.context,
+        **_board_context(board, made),
         **_model_context(data, graph, name, labels, provenance),
         **_golden_context(golden, labels),
-        "sizes": _sizes(data, arena, golden, board, fitted),
+        "sizes": made.sizes,
     }
-    texts = render(("common", ENGINES[engine].TEMPLATES), context)
+    texts = {**render(("common", ENGINES[engine].TEMPLATES), context), **made.files}
     texts = {file: banner(file, _banner(file, name, graph)) + text for file, text in texts.items()}
     users = {USERS_FILE: texts.pop(USERS_FILE)}
     about = {"tool": _TOOL, "board": board.name, "engine": engine, "model": {"name": name, "sha256": graph.sha256}}
     project = Project(
         tuple(sorted((*texts, *users, folder.MARKER))),
-        fitted.flash_bytes,
-        fitted.ram_bytes,
-        fitted.arena_bytes,
-        arena.probed,
+        made.fit.flash_bytes,
+        made.fit.ram_bytes,
+        made.fit.arena_bytes,
+        made.arena_probed,
     )
     return Plan(out, project, about, texts, users)
 
@@ -199,14 +207,6 @@ def _check_golden(golden: Golden, graph: Graph) -> None:
         )
 
 
-def _fit(board: Board, graph: Graph, arena: Arena, golden: Golden, where: str) -> Fit:
-    """What model, arena, golden vectors, runtime and framework take; KdError where the board has less."""
-    fitted = fit(board, graph, arena.bytes, golden_vectors=len(golden))
-    if not fitted.fits:
-        raise KdError(f"does not fit {board.name}: {fitted.reason}", where=where, todo="see kd-embedded boards")
-    return fitted
-
-
 def _banner(file: str, name: str, graph: Graph) -> tuple[str, ...]:
     made, model = f"enerated by {_TOOL} from the model {name}", f"SHA-256 {graph.sha256}"
     if file == USERS_FILE:
@@ -214,28 +214,25 @@ def _banner(file: str, name: str, graph: Graph) -> tuple[str, ...]:
     return f"G{made}", model, "Do not edit: generating again overwrites this file."
 
 
-def _board_context(board: Board) -> dict[str, object]:
+def _board_context(board: Board, made: Made) -> dict[str, object]:
     attribute = board.arch_flash_attribute
     return {
         "board_name": literals.string(board.name),
         "board_title": literals.string(board.title),
         "board_title_comment": literals.comment(board.title),
         "baud": board.platformio.monitor_speed,
-        "loop_stack_bytes": board.firmware.loop_stack_bytes,
         "rx_buffer_bytes": board.firmware.rx_buffer_bytes,
         "native_usb": board.firmware.native_usb,
         "flash_hint": literals.comment(board.firmware.flash_hint),
-        "allowance_measured": board.allowance.measured,
         "flash_attribute": f" {attribute}" if attribute else "",
         "flash_include": "<avr/pgmspace.h>" if attribute == "PROGMEM" else "",
         "env": board.name,
-        "settings": _settings(board),
+        "settings": _settings(made.platformio),
     }
 
 
-def _settings(board: Board) -> list[tuple[str, list[str]]]:
+def _settings(pio: Platformio) -> list[tuple[str, list[str]]]:
     """The options of the PlatformIO environment, those without a value left out."""
-    pio = board.platformio
     options: list[tuple[str, list[str]]] = [
         ("platform", [pio.platform]),
         ("board", [pio.board]),
@@ -260,7 +257,6 @@ def _model_context(
         "model_name_text": literals.string(name),
         "model_sha256": sha256_bytes(data),
         "model_bytes": len(data),
-        "model_rows": literals.bytes_rows(data),
         "tool_text": literals.string(_TOOL),
         "input": _tensor_context(graph.input),
         "output": _tensor_context(graph.output),
@@ -271,7 +267,7 @@ def _model_context(
 
 
 def _tensor_context(tensor: Tensor) -> dict[str, object]:
-    assert tensor.quant is not None  # check_full_int8 has seen to it
+    assert tensor.quant is not None  # checked_graph has seen to it
     scale, zero_point, shape = tensor.quant.scale[0], tensor.quant.zero_point[0], "x".join(map(str, tensor.shape))
     text = f"int8 {shape}, real = {literals.real(scale)[:-1]} * (q - {zero_point})".replace("- -", "+ ")
     return {
@@ -302,23 +298,6 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
         "input_rows": literals.int8_rows(golden.x_q[index]),
         "output_rows": literals.int8_rows(golden.y_q[index]),
     }
-
-
-def _sizes(data: bytes, arena: Arena, golden: Golden, board: Board, fitted: Fit) -> list[dict[str, object]]:
-    found = "found by trying the real interpreter" if arena.probed else "AN ESTIMATE: no interpreter was at hand to try"
-    known = "" if board.allowance.measured else "AN ESTIMATE: "
-    allowance = f"{known}allowance of the board file for framework, TensorFlow Lite Micro and harness"
-    parts = f"{arena.bytes} {found}, {fitted.scratch_bytes} scratch of the board's kernels, {ARENA_MARGIN_BYTES} margin"
-    rows = [
-        ("model (flash)", len(data), "the file"),
-        ("golden vectors (flash)", golden.x_q.nbytes + golden.y_q.nbytes, "the arrays"),
-        ("the rest of the image (flash)", board.allowance.flash_bytes, allowance),
-        (f"flash, of {board.flash_bytes}", fitted.flash_bytes, "sum"),
-        ("arena (RAM)", fitted.arena_bytes, parts),
-        ("the rest of the image (RAM)", board.allowance.ram_bytes, allowance),
-        (f"RAM, of {board.ram_bytes}", fitted.ram_bytes, "sum"),
-    ]
-    return [{"what": what, "bytes": size, "how": how} for what, size, how in rows]
 
 
 def _elements(tensor: Tensor) -> int:

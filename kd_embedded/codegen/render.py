@@ -10,7 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kd_embedded.resources import templates_dir
 
-_COMMENTS = {".cpp": ("// ", ""), ".h": ("// ", ""), ".ini": ("; ", ""), ".md": ("<!-- ", " -->"), "": ("# ", "")}
+_COMMENTS = {
+    ".cpp": ("// ", ""),
+    ".c": ("// ", ""),
+    ".h": ("// ", ""),
+    ".ini": ("; ", ""),
+    ".md": ("<!-- ", " -->"),
+    "": ("# ", ""),
+}
 _RENAMED = {"gitignore": ".gitignore"}  # under its real name it would apply to the templates themselves
 
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kd_embedded.boards import Board, TflmLibrary
 from kd_embedded.codegen import literals
-from kd_embedded.codegen.arena import Arena, parts
+from kd_embedded.codegen.arena import Arena, parts, size_arena
+from kd_embedded.codegen.made import Made, Size
 from kd_embedded.codegen.names import model_symbol
 from kd_embedded.errors import ModelError
-from kd_embedded.fit import Fit
-from kd_embedded.tflite.check import per_channel_dense, tflm_departures
+from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit, golden_bytes
+from kd_embedded.program import Optimize
+from kd_embedded.tflite.check import check_full_int8, per_channel_dense, tflm_departures
 from kd_embedded.tflite.graph import Graph
+from kd_embedded.tflite.read import parse_model
 
 TEMPLATES = "tflm"
+
+_NOTES = (
+    "`arena_used_bytes` in the answer to `info` is what the prepared model holds; it leaves out what is needed only",
+    "while preparing, so do not size an arena by it.",
+)
+
+
+def checked_graph(data: bytes, where: str) -> Graph:
+    """The graph of a full-int8 model; ModelError otherwise."""
+    graph = parse_model(data, where)
+    check_full_int8(graph, where)
+    return graph
 
 
 def check(graph: Graph, board: Board, where: str) -> None:
@@ -34,13 +51,43 @@ def check(graph: Graph, board: Board, where: str) -> None:
         )
 
 
-def context(graph: Graph, board: Board, arena: Arena, fitted: Fit, name: str) -> dict[str, object]:
-    """What ``engine_tflm.cpp.j2`` is rendered with."""
+def make(
+    data: bytes, graph: Graph, board: Board, *, name: str, golden_vectors: int, arena: Arena | None, optimize: Optimize
+) -> Made:
+    """The firmware of ``graph`` on ``board``. ``arena`` is that of the model, sized here where it is None."""
+    arena = arena or size_arena(data, graph)
+    fitted = fit(board, graph, arena.bytes, golden_vectors=golden_vectors)
+    sizes = tuple(_sizes(graph, arena, golden_vectors, board, fitted))
+    context = _context(data, graph, board, arena, fitted, name)
+    return Made(fitted, context, {}, sizes, board.platformio, arena.probed)
+
+
+def _sizes(graph: Graph, arena: Arena, golden_vectors: int, board: Board, fitted: Fit) -> Iterator[Size]:
+    found = "found by trying the real interpreter" if arena.probed else "AN ESTIMATE: no interpreter was at hand to try"
+    known = "" if board.allowance.measured else "AN ESTIMATE: "
+    allowance = f"{known}allowance of the board file for framework, TensorFlow Lite Micro and harness"
+    parts = f"{arena.bytes} {found}, {fitted.scratch_bytes} scratch of the board's kernels, {ARENA_MARGIN_BYTES} margin"
+    yield Size("model (flash)", graph.model_bytes, "the file")
+    yield Size("golden vectors (flash)", golden_bytes(graph, golden_vectors), "the arrays")
+    yield Size("the rest of the image (flash)", board.allowance.flash_bytes, allowance)
+    yield Size(f"flash, of {board.flash_bytes}", fitted.flash_bytes, "sum")
+    yield Size("arena (RAM)", fitted.arena_bytes, parts)
+    yield Size("the rest of the image (RAM)", board.allowance.ram_bytes, allowance)
+    yield Size(f"RAM, of {board.ram_bytes}", fitted.ram_bytes, "sum")
+
+
+def _context(data: bytes, graph: Graph, board: Board, arena: Arena, fitted: Fit, name: str) -> dict[str, object]:
+    """What ``engine_tflm.cpp.j2`` and ``model_data.cpp.j2`` are rendered with."""
     library = board.library
     kinds = [_kind(graph, library, kind) for kind in sorted({op.name for op in graph.ops})]
     return {
         "model_symbol": model_symbol(name),
+        "model_rows": literals.bytes_rows(data),
         "library_comment": literals.comment(library.title),
+        "engine_comment": literals.comment(library.title),
+        "engine_notes": _NOTES,
+        "allowance_measured": board.allowance.measured,
+        "loop_stack_bytes": board.firmware.loop_stack_bytes,
         "library_include": library.include,
         "engine_text": literals.string(f"TensorFlow Lite Micro ({library.title}, kernels: {library.kernels})"),
         "arena_bytes": fitted.arena_bytes,

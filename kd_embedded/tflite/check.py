@@ -37,8 +37,7 @@ def check_full_int8(graph: Graph, where: str) -> None:
             _check_type(graph, op, tensor, where)
         for tensor in tensors:
             _check_shape(op, tensor, where)
-    for kind, tensor in (("input", graph.input), ("output", graph.output)):
-        _check_edge_tensor(kind, tensor, where)
+    check_batch(graph, where)
 
 
 def check_aot(graph: Graph, where: str) -> None:
@@ -63,6 +62,12 @@ def check_int8_edges(graph: Graph, where: str) -> None:
     """Raises a ModelError unless input and output are int8 activations with one scale and zero point each."""
     for kind, tensor in (("input", graph.input), ("output", graph.output)):
         _check_edge_values(kind, tensor, where)
+
+
+def check_batch(graph: Graph, where: str) -> None:
+    """Raises a ModelError unless input and output are batches of one, as the firmware takes and gives them."""
+    for kind, tensor in (("input", graph.input), ("output", graph.output)):
+        _check_edge_tensor(kind, tensor, where)
 
 
 def tflm_departures(graph: Graph) -> tuple[Departure, ...]:

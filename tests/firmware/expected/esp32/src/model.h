@@ -14,9 +14,8 @@ constexpr char kModelName[] = "tiny";
 constexpr char kModelSha256[] = "a8ee1ea8cf8dbfd4e921654388b9701ccdfd091c6e21c02145d730cfa379c203";
 constexpr char kToolVersion[] = "kd-embedded 0.1.0";
 
-// The flatbuffer, aligned to 16 bytes, in flash.
+// The size of the .tflite file.
 constexpr size_t kModelBytes = 3464;
-extern const unsigned char tiny_model_data[kModelBytes];
 
 // Input: int8 1x8x8x1, real = 0.0039205193 * (q + 128)
 constexpr size_t kInputBytes = 64;

@@ -5,7 +5,7 @@
 // Arduino.h must not come in here: mbed's defines abs as a macro, which breaks TensorFlow's headers.
 #include "engine.h"
 
-#include "model.h"
+#include "model_data.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/schema/schema_generated.h"

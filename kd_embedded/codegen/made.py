@@ -1,0 +1,62 @@
+"""What an engine is, and what it makes of a model for a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kd_embedded.boards import Board, Platformio
+from kd_embedded.codegen.arena import Arena
+from kd_embedded.fit import Fit
+from kd_embedded.program import Optimize
+from kd_embedded.tflite.graph import Graph
+
+
+@dataclass(frozen=True)
+class Size:
+    """A row of the README's table: ``how`` tells how the figure is known."""
+
+    what: str
+    bytes: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """``files`` are sources beside those of the engine's templates, which are rendered with ``context``.
+
+    ``platformio`` are the settings of the project; ``arena_probed`` is False where the arena is an estimate.
+    """
+
+    fit: Fit
+    context: Mapping[str, object]
+    files: Mapping[str, str]
+    sizes: Sequence[Size]
+    platformio: Platformio
+    arena_probed: bool
+
+
+class Engine(Protocol):
+    """A module that makes firmware; its templates stand in ``firmware_templates/<TEMPLATES>``."""
+
+    TEMPLATES: str
+
+    def checked_graph(self, data: bytes, where: str) -> Graph:
+        """The graph with the firmware's input and output; ModelError where the engine cannot run it rightly."""
+
+    def check(self, graph: Graph, board: Board, where: str) -> None:
+        """Raises a ModelError where ``board`` would compute something else."""
+
+    def make(
+        self,
+        data: bytes,
+        graph: Graph,
+        board: Board,
+        *,
+        name: str,
+        golden_vectors: int,
+        arena: Arena | None,
+        optimize: Optimize,
+    ) -> Made:
+        """The firmware, whether it fits or not. ``arena`` is what TFLM needs of one, found anew where it is None."""
