@@ -1,0 +1,74 @@
+"""What the Helium kernels share: which layers they take, their constants, how far their output may follow the input."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.fixedpoint import wrap32
+from kd_embedded.kernels.layers import Layer
+from kd_embedded.program import Array
+
+
+def takes(layer: Layer) -> bool:
+    """Whether a layer has what all the kernels ask for: weights around 0, no shift to the left."""
+    return layer.weights_zero_point == 0 and bool((layer.shift <= 0).all())
+
+
+def folded_bias(layer: Layer) -> NDArray[Any]:
+    """int32 [C_OUT]: the bias less the zero point of the input times each channel's weights, as 32 bits hold it."""
+    axes = (0, 1) if layer.kind == "depthwise" else (1, 2, 3)
+    sums = layer.weights.astype(np.int64).sum(axis=axes)
+    return wrap32(layer.bias.astype(np.int64) - layer.input_zero_point * sums).astype(np.int32)
+
+
+def per_channel(layer: Layer, order: NDArray[Any]) -> dict[str, Array]:
+    """Bias, multipliers and shifts of the channels in ``order``, where C_OUT and above stand for none."""
+
+    def arrange(role: str, values: NDArray[Any], dtype: Any) -> Array:
+        padded = np.zeros(int(order.max()) + 1, dtype)
+        padded[: len(values)] = values
+        return Array(role, padded[order])
+
+    return {
+        "bias": arrange("bias", folded_bias(layer), np.int32),
+        "multipliers": arrange("multipliers", layer.multiplier, np.int32),
+        "shifts": arrange("shifts", layer.shift, np.int8),
+    }
+
+
+def whole(count: int, block: int) -> NDArray[Any]:
+    """The channels in their order, to a multiple of ``block``."""
+    return np.arange(-(-count // block) * block)
+
+
+def images(layer: Layer) -> dict[str, int]:
+    """The fields of a window's geometry."""
+    return {
+        "kernel_height": layer.kernel[0],
+        "kernel_width": layer.kernel[1],
+        "stride_y": layer.stride[0],
+        "stride_x": layer.stride[1],
+        "dilation_y": layer.dilation[0],
+        "dilation_x": layer.dilation[1],
+        "padding_y": layer.padding[0],
+        "padding_x": layer.padding[1],
+    }
+
+
+def first_reads(layer: Layer) -> NDArray[Any]:
+    """int64 [n * OUT_H * OUT_W + 1]: the lowest byte of the input that each pixel of the output or a later one reads.
+
+    What a pixel reads starts at the first of its taps inside the image. The last entry, behind the last pixel, and
+    those from which on nothing is read, are the end of the input.
+    """
+    height, width, channels = layer.input_shape
+    taps = layer.taps()  # [pixels, taps]
+    image = np.where(taps < height * width, taps, math.inf).min(axis=1) * channels
+    starts = (np.arange(layer.n)[:, None] * height * width * channels + image).ravel()
+    end = layer.n * height * width * channels
+    reads = np.minimum(np.append(starts, math.inf), end)
+    return np.minimum.accumulate(reads[::-1])[::-1].astype(np.int64)
