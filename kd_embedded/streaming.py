@@ -1,0 +1,407 @@
+"""Ops computed row by row, for ``optimize = "ram"``: of the tensors between them only rows still to be read are kept.
+
+No row is computed twice. A row is computed as soon as all it reads is there; of the model's large first tensors only as
+many rows exist as the next convolution spans. Rows kept lie one behind the other; when the memory of a tensor is full,
+the live rows slide to its front (``kernels/slide.c``), which costs far less than the convolution that follows. An
+element-wise op writes over the row it reads, so the tensor before it has no memory of its own.
+
+The order of work is found by simulating it (``_Simulation``), and folded into loops (``_fold``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kd_embedded import kernels, ops
+from kd_embedded.ops._layers import to_layer
+from kd_embedded.program import Array, Call, Place, Repeat, RowCall, Step, Stream, Target
+from kd_embedded.tflite.graph import Graph, Op, Tensor
+
+Steps = tuple[Step, ...]
+_Part = tuple[tuple[Op, ...], Steps]
+
+_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_LONGEST_LOOP = 64  # calls; the rows of a few ops repeat sooner
+
+
+@dataclass(frozen=True, eq=False)
+class _Event:
+    """One call of the simulated order. ``places`` are (buffer, byte offset) of inputs, then outputs."""
+
+    call: Call
+    places: tuple[tuple[int | None, int] | Array, ...]
+
+    def like(self, other: _Event) -> bool:
+        return self.call is other.call and len(self.places) == len(other.places)
+
+
+def smallest(
+    graph: Graph, lowered: Sequence[tuple[Op, tuple[Step, ...]]], target: Target, arena: Callable[[Steps], int]
+) -> Steps:
+    """The steps of ``lowered`` with those runs of ops streamed that make ``arena(steps)`` smallest.
+
+    One run is chosen at a time, as long as a further one helps.
+    """
+    parts: list[_Part] = [((op,), steps) for op, steps in lowered]
+    best = arena(_joined(parts))
+    while True:
+        better: list[_Part] | None = None
+        for bound, begin, end, simulation in sorted(_candidates(graph, parts, target), key=lambda found: found[:3]):
+            if bound >= best:
+                break
+            ops_of = tuple(op for chosen, _ in parts[begin:end] for op in chosen)
+            tried = [*parts[:begin], (ops_of, (simulation.stream(),)), *parts[end:]]
+            if (size := arena(_joined(tried))) < best:
+                better, best = tried, size
+        if better is None:
+            return _joined(parts)
+        parts = better
+
+
+def stream(graph: Graph, chosen: Sequence[Op], target: Target) -> Stream | None:
+    """``chosen``, consecutive ops, as one Stream; None where they cannot run by rows.
+
+    Each must be a convolution or an element-wise op on [1, H, W, C]; all they produce but the last output is read by
+    them alone.
+    """
+    return _Simulation(graph, chosen, target).stream() if _suits(graph, chosen) else None
+
+
+def _joined(parts: Sequence[_Part]) -> Steps:
+    return tuple(step for _, steps in parts for step in steps)
+
+
+def _candidates(graph: Graph, parts: Sequence[_Part], target: Target) -> Iterator[tuple[int, int, int, _Simulation]]:
+    """(least bytes that the run alone needs, first part, one past the last, the run simulated)."""
+    suits = [len(chosen) == 1 and _by_rows(graph, chosen[0]) for chosen, _ in parts]
+    for begin in range(len(parts)):
+        for end in range(begin + 2, len(parts) + 1):
+            if not all(suits[begin:end]):
+                break
+            chosen = [op for ops_of, _ in parts[begin:end] for op in ops_of]
+            if _suits(graph, chosen):
+                simulation = _Simulation(graph, chosen, target)
+                yield simulation.bytes, begin, end, simulation
+
+
+def _suits(graph: Graph, chosen: Sequence[Op]) -> bool:
+    made = {i for op in chosen for i in op.outputs}
+    last = set(chosen[-1].outputs)
+    read_outside = {i for op in graph.ops if op not in chosen for i in op.inputs} | set(graph.outputs)
+    return (
+        len(chosen) > 1
+        and all(len(op.outputs) == 1 and _by_rows(graph, op) for op in chosen)
+        and not (made - last) & read_outside
+        and all(any(i in op.inputs for op in chosen) for i in made - last)
+    )
+
+
+def _by_rows(graph: Graph, op: Op) -> bool:
+    output = graph.tensors[op.outputs[0]]
+    if len(output.shape) != 4 or output.shape[0] != 1:
+        return False
+    if op.name in _LAYERS:
+        return len(graph.tensors[op.inputs[0]].shape) == 4
+    return _is_elementwise(graph, op)
+
+
+def _is_elementwise(graph: Graph, op: Op) -> bool:
+    """Whether it lowers to one call on all elements alike that may write over each of its inputs."""
+    spec, output = ops.spec(op.name), graph.tensors[op.outputs[0]]
+    inputs = _activations(graph, op)
+    if spec.lower is None or not inputs or any(graph.tensors[i].shape != output.shape for i in inputs):
+        return False
+    if len(inputs) != sum(i >= 0 for i in op.inputs):
+        return False  # a constant operand is not cut into rows
+    steps = spec.lower(graph, op, Target())
+    alike = {(over.input, over.gap) for step in steps if isinstance(step, Call) for over in step.overlaps}
+    return len(steps) == 1 and alike >= {(position, 0) for position in range(len(inputs))}
+
+
+def _activations(graph: Graph, op: Op) -> list[int]:
+    return [i for i in op.inputs if i >= 0 and graph.tensors[i].data is None]
+
+
+@dataclass
+class _Rows:
+    """The memory of one tensor, or of several that share rows: ``held`` rows of ``row_bytes``, the first is ``base``.
+
+    ``whole`` is the tensor it lies in where it is not kept in part: the stream's input or output.
+    """
+
+    row_bytes: int
+    height: int
+    whole: int | None = None
+    held: int = 1
+    base: int = 0
+    offset: int = 0  # in the stream's memory
+
+
+@dataclass
+class _Maker:
+    """One op of the stream: ``next`` is the row it computes next."""
+
+    op: Op
+    inputs: tuple[int, ...]
+    output: int
+    height: int
+    span: tuple[int, int, int]  # rows read for row y: from y * stride - padding, this many
+    calls: dict[tuple[int, int], tuple[Call, ...]] = field(default_factory=dict)
+    next: int = 0
+
+    def reads(self, y: int, height: int) -> tuple[int, int]:
+        """First row, and one past the last, of an input of ``height`` rows that output row ``y`` reads."""
+        stride, padding, rows = self.span
+        return max(y * stride - padding, 0), min(y * stride - padding + rows, height)
+
+
+class _Simulation:
+    def __init__(self, graph: Graph, chosen: Sequence[Op], target: Target) -> None:
+        self._graph, self._target = graph, target
+        self._makers = [_maker(graph, op) for op in chosen]
+        self._by_output = {maker.output: maker for maker in self._makers}
+        self._consumers: dict[int, list[_Maker]] = {}
+        for maker in self._makers:
+            for i in maker.inputs:
+                self._consumers.setdefault(i, []).append(maker)
+        self._rows = _memories(graph, self._makers, self._consumers)
+        self._slides: dict[int, Call] = {}
+        self._chosen = chosen
+        self.rows_bytes = 0
+        self.events: list[_Event] = []
+        self._run()  # finds how many rows each tensor keeps
+        self._lay_out()
+        self._run()
+
+    @property
+    def scratch(self) -> int:
+        """Bytes of the rows kept, and of the scratch of the call that wants most."""
+        return self.rows_bytes + max((event.call.scratch or 0) for event in self.events)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the stream with its inputs and its output."""
+        return self.scratch + sum(self._graph.tensors[i].bytes for i in (*self._inputs(), *self._chosen[-1].outputs))
+
+    def stream(self) -> Stream:
+        """What was simulated, as a step."""
+        return Stream(
+            op=self._chosen[0].index,
+            ops=tuple(op.index for op in self._chosen),
+            inputs=self._inputs(),
+            outputs=self._chosen[-1].outputs,
+            repeats=tuple(_fold(self.events)),
+            rows_bytes=self.rows_bytes,
+            scratch=self.scratch,
+        )
+
+    def _inputs(self) -> tuple[int, ...]:
+        read = (i for op in self._chosen for i in _activations(self._graph, op))
+        return tuple(dict.fromkeys(i for i in read if i not in self._by_output))
+
+    def _lay_out(self) -> None:
+        """Back to the first row, with places for the rows that were found to be held."""
+        self.events, self.rows_bytes = [], 0
+        for memory in {id(rows): rows for rows in self._rows.values()}.values():
+            memory.base = 0
+            if memory.whole is None:
+                memory.offset = self.rows_bytes
+                self.rows_bytes += -(-memory.held * memory.row_bytes // 4) * 4
+        for maker in self._makers:
+            maker.next = 0
+
+    def _run(self) -> None:
+        """Computes every row of the last op."""
+        last = self._makers[-1]
+        for y in range(last.height):
+            self._ensure(last, y)
+
+    def _ensure(self, maker: _Maker, y: int) -> None:
+        while (row := maker.next) <= y:
+            for i in maker.inputs:
+                if i in self._by_output:
+                    source = self._by_output[i]
+                    self._ensure(source, maker.reads(row, source.height)[1] - 1)
+            if maker.next == row:  # else it was made as soon as all it reads was there
+                self._make(maker)
+
+    def _make(self, maker: _Maker) -> None:
+        y = maker.next
+        self._make_room(maker.output, y)
+        inputs = [self._place(i, maker.reads(y, self._height(i))[0]) for i in maker.inputs]
+        output = self._place(maker.output, y)
+        for call in self._calls(maker, y):
+            in_place = set(call.inputs) == set(call.outputs)  # a clamp behind the layer
+            self.events.append(_Event(call, (output, output) if in_place else (*inputs, output)))
+        maker.next += 1
+        for consumer in self._consumers.get(maker.output, []):
+            self._make_if_ready(consumer)
+
+    def _make_if_ready(self, maker: _Maker) -> None:
+        """Eagerly: what has all its rows is computed, so that they need not wait. The last op's rows are asked for."""
+        while maker.next < maker.height and all(self._has(maker, i) for i in maker.inputs):
+            self._make(maker)
+
+    def _has(self, maker: _Maker, i: int) -> bool:
+        source = self._by_output.get(i)
+        return source is not None and source.next >= maker.reads(maker.next, source.height)[1]
+
+    def _height(self, i: int) -> int:
+        return self._graph.tensors[i].shape[1]
+
+    def _place(self, i: int, y: int) -> tuple[int | None, int]:
+        rows = self._rows[i]
+        if rows.whole is not None:
+            return rows.whole, y * rows.row_bytes
+        return None, rows.offset + (y - rows.base) * rows.row_bytes
+
+    def _make_room(self, i: int, y: int) -> None:
+        """Sees that row ``y`` of tensor ``i`` has a place: where all are taken, dead rows make way."""
+        rows = self._rows[i]
+        if rows.whole is not None or y - rows.base < rows.held:
+            return
+        live = self._first_live(i)
+        if y - live >= rows.held:
+            rows.held = y - live + 1
+        kept = (self._top(i) - live) * rows.row_bytes
+        if kept > 0:
+            here, there = self._place(i, live), (None, rows.offset)
+            self.events.append(_Event(self._slide(kept), (here, there)))
+        rows.base = live
+
+    def _sharing(self, i: int) -> list[int]:
+        return [other for other, rows in self._rows.items() if rows is self._rows[i]]
+
+    def _first_live(self, i: int) -> int:
+        """The first row that somebody still reads, of any tensor that shares the memory."""
+        needs = [
+            consumer.reads(consumer.next, self._rows[i].height)[0]
+            for other in self._sharing(i)
+            for consumer in self._consumers.get(other, [])
+            if consumer.next < consumer.height
+        ]
+        return min([*needs, self._top(i)]) if needs else self._top(i)
+
+    def _top(self, i: int) -> int:
+        return max(self._by_output[other].next for other in self._sharing(i))
+
+    def _slide(self, count: int) -> Call:
+        if count not in self._slides:
+            self._slides[count] = Call("slide", self._makers[0].op.index, (), (), {"bytes": count})
+        return self._slides[count]
+
+    def _calls(self, maker: _Maker, y: int) -> tuple[Call, ...]:
+        stride, padding, _ = maker.span
+        first, end = maker.reads(y, self._height(maker.inputs[0]))
+        key = (first - (y * stride - padding), end - first)
+        if key not in maker.calls:
+            maker.calls[key] = _row_calls(self._graph, maker.op, key, self._target)
+        return maker.calls[key]
+
+
+def _maker(graph: Graph, op: Op) -> _Maker:
+    height = graph.tensors[op.outputs[0]].shape[1]
+    if op.name in _LAYERS:
+        layer = to_layer(graph, op)
+        span = (layer.stride[0], layer.padding[0], (layer.kernel[0] - 1) * layer.dilation[0] + 1)
+        return _Maker(op, (op.inputs[0],), op.outputs[0], height, span)
+    return _Maker(op, tuple(_activations(graph, op)), op.outputs[0], height, (1, 0, 1))
+
+
+def _memories(graph: Graph, makers: Sequence[_Maker], consumers: Mapping[int, list[_Maker]]) -> dict[int, _Rows]:
+    """The memory of each tensor of the stream; an element-wise op's output shares that of an input it alone reads."""
+    made = {maker.output for maker in makers}
+    rows: dict[int, _Rows] = {}
+    for maker in makers:
+        for i in maker.inputs:
+            if i not in made:
+                rows[i] = _rows_of(graph.tensors[i], i)
+    rows[makers[-1].output] = _rows_of(graph.tensors[makers[-1].output], makers[-1].output)
+    for maker in reversed(makers):
+        rows.setdefault(maker.output, _rows_of(graph.tensors[maker.output], None))
+        if maker.op.name not in _LAYERS:
+            own = (i for i in maker.inputs if i in made and len(consumers[i]) == 1)
+            if (shared := next(own, None)) is not None:
+                rows[shared] = rows[maker.output]
+    return rows
+
+
+def _rows_of(tensor: Tensor, whole: int | None) -> _Rows:
+    _, height, width, depth = tensor.shape
+    return _Rows(width * depth, height, whole)
+
+
+def _row_calls(graph: Graph, op: Op, key: tuple[int, int], target: Target) -> tuple[Call, ...]:
+    """The calls for one row; ``key`` is how many of the rows it spans lie above the image, and how many in it."""
+    above, within = key
+    if op.name in _LAYERS:
+        layer = to_layer(graph, op)
+        width, depth = layer.input_shape[1:]
+        one = replace(
+            layer,
+            input_shape=(within, width, depth),
+            output_shape=(1, *layer.output_shape[1:]),
+            padding=(above, layer.padding[1]),
+        )
+        return kernels.lower(one, op.index, target)
+    used = set(op.inputs) | set(op.outputs)
+    tensors = tuple(_one_row(tensor) if tensor.index in used else tensor for tensor in graph.tensors)
+    lower = ops.spec(op.name).lower
+    assert lower is not None  # _is_elementwise has seen to it
+    return tuple(step for step in lower(replace(graph, tensors=tensors), op, target) if isinstance(step, Call))
+
+
+def _one_row(tensor: Tensor) -> Tensor:
+    return replace(tensor, shape=(1, 1, *tensor.shape[2:])) if tensor.data is None else tensor
+
+
+def _fold(events: Sequence[_Event]) -> Iterator[Repeat]:
+    """The events as loops: at each place the body that covers most, whose places advance by a constant each time."""
+    at = 0
+    while at < len(events):
+        period, count = max(
+            ((period, _repeats(events, at, period)) for period in range(1, _LONGEST_LOOP)),
+            key=lambda found: (found[0] * (found[1] - 1), -found[0]),
+        )
+        steps = [_step(events[at + i], events[at + i + period]) if count > 1 else None for i in range(period)]
+        if count == 1:
+            period, steps = 1, [None]
+        yield Repeat(count, tuple(_row_call(events[at + i], steps[i]) for i in range(period)))
+        at += period * count
+
+
+def _repeats(events: Sequence[_Event], at: int, period: int) -> int:
+    if at + 2 * period > len(events):
+        return 1
+    steps = [_step(events[at + i], events[at + i + period]) for i in range(period)]
+    count = 1
+    while at + (count + 1) * period <= len(events):
+        here = at + (count - 1) * period
+        pairs = ((events[here + i], events[here + period + i]) for i in range(period))
+        if any(step is None or _step(*pair) != step for step, pair in zip(steps, pairs, strict=True)):
+            break
+        count += 1
+    return count
+
+
+def _step(one: _Event, other: _Event) -> tuple[int, ...] | None:
+    """How far each place moves from ``one`` to ``other``; None where these are not the same call."""
+    if not one.like(other):
+        return None
+    moved: list[int] = []
+    for a, b in zip(one.places, other.places, strict=True):
+        if isinstance(a, Array) or isinstance(b, Array) or a[0] != b[0]:
+            return None
+        moved.append(b[1] - a[1])
+    return tuple(moved)
+
+
+def _row_call(event: _Event, steps: tuple[int, ...] | None) -> RowCall:
+    moved: Sequence[Any] = steps or (0,) * len(event.places)
+    places = [
+        place if isinstance(place, Array) else Place(place[0], place[1], step)
+        for place, step in zip(event.places, moved, strict=True)
+    ]
+    return RowCall(event.call, tuple(places[:-1]), tuple(p for p in places[-1:] if isinstance(p, Place)))
