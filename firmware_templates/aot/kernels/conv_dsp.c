@@ -1,0 +1,284 @@
+/* Four pixels at a time: their patches are gathered in scratch, prepared as dsp.h says, and then meet two channels of
+ * weights at a time in a block of 4 x 2 sums, which fills the registers.
+ *
+ * Instructions per MAC: 23 / 32 in the block, 3 / 128 for its loop; 7.5 for each output (9.5 where ties matter), over the
+ * depth; 1.25 for each element of a patch, over the channels of the output (3 where it must be copied first: at
+ * the border, and where its rows are no multiple of four bytes).
+ *
+ * Overlap: pixels are read before any output of their four is written. So the output may lie over the part of the input
+ * that no later patch reads; `backward` goes from the last four pixels to the first.
+ */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O2") /* whatever the project asks for */
+#endif
+
+#include "conv_dsp.h"
+
+#include <stddef.h>
+
+#include "dsp.h"
+
+enum { PIXELS = 4 };
+
+/* What the block needs: kd_conv_dsp_block reads it by these offsets. */
+typedef struct {
+  const uint32_t *patches;     /*  0: [words][2][PIXELS]: even, then odd, of four inputs of each pixel */
+  int32_t skip;                /*  4: bytes of the four unrolled steps to pass over in the first round */
+  const uint32_t *patches_end; /*  8 */
+  const int32_t *parameters;   /* 12 */
+  const int32_t *end;          /* 16: of the parameters */
+  int8_t *output;              /* 20 */
+  int32_t stride;              /* 24: from a pixel of the output to the next */
+  int32_t half;                /* 28: KD_DSP_HALF */
+  int32_t zero_point;          /* 32 */
+  int32_t ties;                /* 36 */
+  const uint32_t *weights;     /* 40 */
+} kd_conv_dsp_tile;
+
+/* The assembly below has these as numbers. */
+typedef char kd_conv_dsp_layout[sizeof(void *) == 4 && offsetof(kd_conv_dsp_tile, weights) == 40 ? 1 : -1];
+
+enum { STEP_BYTES = 92, STEPS = 4 };
+
+/* One step: four inputs of four pixels, two channels. r0 patches, r1 weights; r5-r8 and r9-r12 the channels' sums. */
+#define KD_CONV_DSP_STEP                                                  \
+  "ldrd r2, r3, [r1], #8\n\t"  /* weights of both channels */             \
+  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 0 and 1 */        \
+  "smlad r5, r2, r4, r5\n\t"   /* channel 0, pixel 0 */                   \
+  "smlad r9, r3, r4, r9\n\t"   /* channel 1, pixel 0 */                   \
+  "smlad r6, r2, lr, r6\n\t"   /* channel 0, pixel 1 */                   \
+  "smlad r10, r3, lr, r10\n\t" /* channel 1, pixel 1 */                   \
+  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 2 and 3 */        \
+  "smlad r7, r2, r4, r7\n\t"   /* channel 0, pixel 2 */                   \
+  "smlad r11, r3, r4, r11\n\t" /* channel 1, pixel 2 */                   \
+  "smlad r8, r2, lr, r8\n\t"   /* channel 0, pixel 3 */                   \
+  "smlad r12, r3, lr, r12\n\t" /* channel 1, pixel 3 */                   \
+  "ldrd r4, lr, [r0], #8\n\t"  /* odd inputs of pixels 0 and 1 */         \
+  "sxtb16 r2, r2\n\t"          /* odd weights of channel 0 */             \
+  "sxtb16 r3, r3\n\t"          /* odd weights of channel 1 */             \
+  "smlad r5, r2, r4, r5\n\t"   /* as above */                             \
+  "smlad r9, r3, r4, r9\n\t"                                              \
+  "smlad r6, r2, lr, r6\n\t"                                              \
+  "smlad r10, r3, lr, r10\n\t"                                            \
+  "ldrd r4, lr, [r0], #8\n\t" /* odd inputs of pixels 2 and 3 */          \
+  "smlad r7, r2, r4, r7\n\t"                                              \
+  "smlad r11, r3, r4, r11\n\t"                                            \
+  "smlad r8, r2, lr, r8\n\t"                                              \
+  "smlad r12, r3, lr, r12\n\t"
+
+/* A negative sum: 128 less. `high` is r5 to r12. */
+#define KD_CONV_DSP_TIE(high) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
+
+/* All pairs of channels from tile->parameters to tile->end, for four pixels. */
+__attribute__((naked, noinline)) static void kd_conv_dsp_block(
+    __attribute__((unused)) const kd_conv_dsp_tile *tile) {
+  __asm__ volatile(
+      "push {r4-r11, lr}\n\t"
+      "sub sp, sp, #44\n\t"
+      "ldmia r0, {r1-r11}\n\t" /* the tile, copied to where sp finds it */
+      "stmia sp, {r1-r11}\n\t"
+      "ldr r1, [sp, #40]\n\t" /* weights */
+      "1:\n\t"                /* two channels */
+      "ldr r4, [sp, #12]\n\t" /* parameters */
+      "ldrd r5, r9, [r4], #8\n\t" /* sums to begin with, for each of the pixels */
+      "str r4, [sp, #12]\n\t"
+      "mov r6, r5\n\t"
+      "mov r7, r5\n\t"
+      "mov r8, r5\n\t"
+      "mov r10, r9\n\t"
+      "mov r11, r9\n\t"
+      "mov r12, r9\n\t"
+      "ldrd r0, r2, [sp]\n\t" /* patches, and where in the round to begin */
+      "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
+      "nop\n\t"
+      "2:\n\t" /* a round of four steps */
+      KD_CONV_DSP_STEP KD_CONV_DSP_STEP KD_CONV_DSP_STEP KD_CONV_DSP_STEP
+      "ldr r2, [sp, #8]\n\t"
+      "cmp r0, r2\n\t"
+      "bne.w 2b\n\t"
+      "ldrd r3, lr, [sp, #28]\n\t" /* half, zero point */
+      "ldr r4, [sp, #12]\n\t"
+      "ldmia r4!, {r0, r2}\n\t"     /* multipliers */
+      "smmla r5, r5, r0, r3\n\t"    /* high word of sum * multiplier, + half */
+      "smmla r6, r6, r0, r3\n\t"
+      "smmla r7, r7, r0, r3\n\t"
+      "smmla r8, r8, r0, r3\n\t"
+      "smmla r9, r9, r2, r3\n\t"
+      "smmla r10, r10, r2, r3\n\t"
+      "smmla r11, r11, r2, r3\n\t"
+      "smmla r12, r12, r2, r3\n\t"
+      "ldr r0, [sp, #36]\n\t" /* do ties matter? */
+      "cbz r0, 3f\n\t"
+      KD_CONV_DSP_TIE("r5") KD_CONV_DSP_TIE("r6") KD_CONV_DSP_TIE("r7") KD_CONV_DSP_TIE("r8")
+      KD_CONV_DSP_TIE("r9") KD_CONV_DSP_TIE("r10") KD_CONV_DSP_TIE("r11") KD_CONV_DSP_TIE("r12")
+      "3:\n\t"
+      "ldmia r4!, {r0, r2}\n\t"    /* scales: powers of two */
+      "smmlar r5, r5, r0, lr\n\t"  /* the shift to the right, rounded, + zero point */
+      "smmlar r6, r6, r0, lr\n\t"
+      "smmlar r7, r7, r0, lr\n\t"
+      "smmlar r8, r8, r0, lr\n\t"
+      "smmlar r9, r9, r2, lr\n\t"
+      "smmlar r10, r10, r2, lr\n\t"
+      "smmlar r11, r11, r2, lr\n\t"
+      "smmlar r12, r12, r2, lr\n\t"
+      "ssat r5, #8, r5\n\t"
+      "ssat r6, #8, r6\n\t"
+      "ssat r7, #8, r7\n\t"
+      "ssat r8, #8, r8\n\t"
+      "ssat r9, #8, r9\n\t"
+      "ssat r10, #8, r10\n\t"
+      "ssat r11, #8, r11\n\t"
+      "ssat r12, #8, r12\n\t"
+      "str r4, [sp, #12]\n\t"
+      "ldrd r0, r2, [sp, #20]\n\t" /* output, stride */
+      "strb r9, [r0, #1]\n\t"      /* pixel 0, channel 1 */
+      "strb r5, [r0], #2\n\t"      /* pixel 0, channel 0 */
+      "str r0, [sp, #20]\n\t"      /* output of the next two channels */
+      "add r0, r0, r2\n\t"
+      "strb r6, [r0, #-2]\n\t" /* pixel 1 */
+      "strb r10, [r0, #-1]\n\t"
+      "add r0, r0, r2\n\t"
+      "strb r7, [r0, #-2]\n\t" /* pixel 2 */
+      "strb r11, [r0, #-1]\n\t"
+      "add r0, r0, r2\n\t"
+      "strb r8, [r0, #-2]\n\t" /* pixel 3 */
+      "strb r12, [r0, #-1]\n\t"
+      "ldr r2, [sp, #16]\n\t"
+      "cmp r4, r2\n\t"
+      "bne.w 1b\n\t"
+      "add sp, sp, #44\n\t"
+      "pop {r4-r11, pc}\n\t");
+}
+
+/* An odd last channel, for `pixels` of the four. */
+static void kd_conv_dsp_single(const kd_conv_dsp_tile *tile, const int32_t *parameters, const uint32_t *weights,
+                               int8_t *output, int32_t pixels) {
+  int32_t a = parameters[0], b = a, c = a, d = a;
+  for (const uint32_t *x = tile->patches; x != tile->patches_end; x += 8) {
+    const int16x2_t both = (int16x2_t)*weights, odd = __sxtb16((int8x4_t)*weights);
+    weights++;
+    a = __smlad(odd, (int16x2_t)x[4], __smlad(both, (int16x2_t)x[0], a));
+    b = __smlad(odd, (int16x2_t)x[5], __smlad(both, (int16x2_t)x[1], b));
+    c = __smlad(odd, (int16x2_t)x[6], __smlad(both, (int16x2_t)x[2], c));
+    d = __smlad(odd, (int16x2_t)x[7], __smlad(both, (int16x2_t)x[3], d));
+  }
+  const int32_t sums[PIXELS] = {a, b, c, d};
+  for (int32_t i = 0; i < pixels; i++) {
+    output[i * tile->stride] = kd_dsp_output(sums[i], parameters[1], parameters[2], tile->ties, tile->zero_point);
+  }
+}
+
+/* All channels of up to four pixels. */
+static void kd_conv_dsp_group(const kd_conv_dsp_args *args, kd_conv_dsp_tile *tile, int8_t *output, int32_t pixels) {
+  const int32_t pairs = args->outputs / 2;
+  const int32_t *const end = args->parameters + 6 * pairs;
+  int8_t spare[2 * PIXELS];
+  tile->parameters = args->parameters;
+  tile->weights = args->weights;
+  tile->end = end;
+  tile->output = output;
+  tile->stride = args->outputs;
+  if (pairs > 0 && pixels == PIXELS) {
+    kd_conv_dsp_block(tile);
+  } else {
+    for (int32_t pair = 0; pair < pairs; pair++) { /* the missing pixels' outputs go nowhere */
+      tile->end = tile->parameters + 6;
+      tile->output = spare;
+      tile->stride = 2;
+      kd_conv_dsp_block(tile);
+      for (int32_t i = 0; i < 2 * pixels; i++) {
+        output[(i >> 1) * args->outputs + 2 * pair + (i & 1)] = spare[i];
+      }
+      tile->parameters += 6;
+      tile->weights += 2 * args->words;
+    }
+    tile->stride = args->outputs;
+  }
+  if ((args->outputs & 1) != 0) {
+    kd_conv_dsp_single(tile, end, args->weights + 2 * pairs * args->words, output + args->outputs - 1, pixels);
+  }
+}
+
+/* 4 * words inputs to a patch; `to` is its place among the pixels. */
+static uint32_t *kd_conv_dsp_prepare(const int8_t *from, uint32_t *to, int32_t words) {
+  for (; words >= 4; words -= 4) {
+    for (int32_t i = 0; i < 4; i++) {
+      const uint32_t x = kd_dsp_load(from + 4 * i);
+      to[8 * i] = (uint32_t)kd_dsp_even(x);
+      to[8 * i + PIXELS] = (uint32_t)kd_dsp_odd(x);
+    }
+    from += 16;
+    to += 32;
+  }
+  for (; words > 0; words--) {
+    const uint32_t x = kd_dsp_load(from);
+    to[0] = (uint32_t)kd_dsp_even(x);
+    to[PIXELS] = (uint32_t)kd_dsp_odd(x);
+    from += 4;
+    to += 8;
+  }
+  return to;
+}
+
+/* The patch whose first tap lies at row y, column x of the image. `bytes` has room for it as it is. */
+static void kd_conv_dsp_gather(const kd_conv_dsp_args *args, const int8_t *image, int32_t y, int32_t x, uint32_t *to,
+                               int8_t *bytes) {
+  const int32_t channels = args->channels;
+  const int32_t run = args->dilation_x == 1 ? args->kernel_width : 1; /* taps that lie side by side */
+  const int32_t last_y = y + (args->kernel_height - 1) * args->dilation_y;
+  const int32_t last_x = x + (args->kernel_width - 1) * args->dilation_x;
+  const int32_t row = run * channels;
+  if (y >= 0 && x >= 0 && last_y < args->input_height && last_x < args->input_width && (row & 3) == 0) {
+    for (; y <= last_y; y += args->dilation_y) {
+      const int8_t *from = image + (y * args->input_width + x) * channels;
+      for (int32_t tap = 0; tap < args->kernel_width; tap += run) {
+        to = kd_conv_dsp_prepare(from, to, row >> 2);
+        from += args->dilation_x * channels;
+      }
+    }
+    return;
+  }
+  int8_t *at = bytes;
+  for (; y <= last_y; y += args->dilation_y) {
+    for (int32_t tap = x; tap <= last_x; tap += run * args->dilation_x) {
+      const int32_t left = tap < 0 ? -tap : 0;
+      const int32_t right = tap + run > args->input_width ? tap + run - args->input_width : 0;
+      const int32_t inside = y >= 0 && y < args->input_height && left + right < run ? run - left - right : 0;
+      memset(at, (int)args->input_zero_point, (size_t)row);
+      if (inside > 0) {
+        memcpy(at + left * channels, image + (y * args->input_width + tap + left) * channels, (size_t)(inside * channels));
+      }
+      at += row;
+    }
+  }
+  (void)kd_conv_dsp_prepare(bytes, to, args->words);
+}
+
+void kd_conv_dsp(const kd_conv_dsp_args *args, const int8_t *input, int8_t *output, void *scratch) {
+  uint32_t *const patches = scratch;
+  int8_t *const bytes = (int8_t *)(patches + 2 * PIXELS * args->words);
+  const int32_t area = args->output_height * args->output_width;
+  const int32_t all = args->batches * area;
+  const int32_t groups = (all + PIXELS - 1) / PIXELS;
+  kd_conv_dsp_tile tile;
+  tile.patches = patches;
+  tile.patches_end = patches + 2 * PIXELS * args->words;
+  tile.skip = ((STEPS - args->words % STEPS) % STEPS) * STEP_BYTES;
+  tile.half = KD_DSP_HALF;
+  tile.zero_point = args->output_zero_point;
+  tile.ties = args->ties;
+  memset(bytes + 4 * (args->words - 1), 0, 4); /* beyond the end of the patch: the weights there are 0 */
+  for (int32_t group = 0; group < groups; group++) {
+    const int32_t first = PIXELS * (args->backward != 0 ? groups - 1 - group : group);
+    const int32_t pixels = all - first < PIXELS ? all - first : PIXELS;
+    for (int32_t i = 0; i < pixels; i++) {
+      const int32_t batch = (first + i) / area;
+      const int32_t pixel = (first + i) % area;
+      const int32_t y = pixel / args->output_width * args->stride_y - args->padding_y;
+      const int32_t x = pixel % args->output_width * args->stride_x - args->padding_x;
+      const int8_t *image = input + batch * args->input_height * args->input_width * args->channels;
+      kd_conv_dsp_gather(args, image, y, x, patches + i, bytes);
+    }
+    kd_conv_dsp_group(args, &tile, output + first * args->outputs, pixels);
+  }
+}

@@ -1,0 +1,53 @@
+/* What the kernels for the Armv7E-M and Armv8-M DSP extension share. ACLE intrinsics alone, no CMSIS header.
+ *
+ * Four MACs in three instructions. A weight word holds the weights of four successive inputs x0..x3, byte i that of xi,
+ * in its two halfwords as w0 * 256 + w1 and w2 * 256 + w3 (signed; the low bytes, w1 and w3, come first in memory, and
+ * a borrow of the low byte is in the high one). For an input word, even = (x2, x0) and
+ * odd = (x3 * 256 + 127 - x2, x1 * 256 + 127 - x0) as halfwords; then
+ *
+ *   SMLAD(weights, even) + SMLAD(SXTB16(weights), odd) = 256 * (w0 x0 + w1 x1 + w2 x2 + w3 x3) + 127 * (w1 + w3)
+ *
+ * The last term is a constant of the channel. It is folded into the bias, and so is the input's zero point; sums are
+ * modulo 2^32, so only the final one has to fit: 256 * total in int32, which kernels/dsp.py proves for each channel.
+ */
+#ifndef KD_DSP_H
+#define KD_DSP_H
+
+#include <arm_acle.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fixedpoint.h"
+
+/* Four inputs from any address. */
+static inline uint32_t kd_dsp_load(const int8_t *from) {
+  uint32_t word;
+  memcpy(&word, from, sizeof word);
+  return word;
+}
+
+static inline int16x2_t kd_dsp_even(uint32_t inputs) { return __sxtb16((int8x4_t)inputs); }
+
+/* Bytes 3 and 1, as the first and the second halfword. In assembly, for gcc 12 leaves the rotation an instruction. */
+static inline int16x2_t kd_dsp_high_bytes(uint32_t word) {
+  int16x2_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(word));
+  return result;
+}
+
+/* Bits of 127 - x, as an unsigned byte, are those of x but for the low seven. */
+static inline int16x2_t kd_dsp_odd(uint32_t inputs) { return (int16x2_t)(inputs ^ 0x007f007fu); }
+
+/* Half of a multiplier's unit in the high word of 256 * total * multiplier: rounds the first of the two roundings. */
+enum { KD_DSP_HALF = 64 };
+
+/* The output of a sum of 256 * total: see kernels/dsp.py, ``requantize``. `ties` is 128 where ties of negative values
+ * are to round down, 0 where such values end in -128 in any case. */
+static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t ties, int32_t zero_point) {
+  int32_t high = (int32_t)(((int64_t)sum * multiplier) >> 32) + KD_DSP_HALF;
+  high -= ties & (high >> 31);
+  high = (int32_t)(((int64_t)high * scale + ((int64_t)1 << 31)) >> 32) + zero_point;
+  return (int8_t)kd_clamp(high, -128, 127);
+}
+
+#endif /* KD_DSP_H */

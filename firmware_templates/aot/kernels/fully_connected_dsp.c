@@ -1,0 +1,164 @@
+/* Eight channels at a time; each input word is prepared as dsp.h says and meets eight words of weights. Channels that
+ * make no group of eight, and those whose sums dsp.h's packing cannot hold, are computed one by one.
+ *
+ * Instructions per MAC: 31 / 32 in a group, 3 / 128 for its loop, and 6 for each output over the depth (8 where each
+ * channel has its own multiplier, 2 more where ties matter). A channel alone: about 2.5, and 30 for its output.
+ *
+ * Overlap: none. All outputs read all of the input.
+ */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O2") /* whatever the project asks for */
+#endif
+
+#include "fully_connected_dsp.h"
+
+#include <stddef.h>
+
+#include "dsp.h"
+
+/* What the groups need: kd_fully_connected_dsp_groups reads it by these offsets. */
+typedef struct {
+  const int8_t *input;       /*  0 */
+  int32_t skip;              /*  4: bytes of the four unrolled steps to pass over in the first round */
+  const int8_t *input_end;   /*  8 */
+  const int32_t *parameters; /* 12 */
+  const int32_t *end;        /* 16: of the parameters */
+  int8_t *output;            /* 20 */
+  int32_t multiplier;        /* 24 */
+  int32_t scale;             /* 28 */
+  int32_t half;              /* 32: KD_DSP_HALF */
+  int32_t zero_point;        /* 36 */
+  int32_t ties;              /* 40 */
+} kd_fully_connected_dsp_tile;
+
+/* The assembly below has these as numbers. */
+typedef char kd_fully_connected_dsp_layout
+    [sizeof(void *) == 4 && offsetof(kd_fully_connected_dsp_tile, ties) == 40 ? 1 : -1];
+
+enum { CHANNELS = 8, STEP_BYTES = 124, STEPS = 4 };
+
+/* Weights of two channels with the input of r4 (even) and lr (odd). */
+#define KD_FULLY_CONNECTED_DSP_TWO(a, b)                        \
+  "ldrd r2, r3, [r1], #8\n\t"                                   \
+  "smlad " a ", r2, r4, " a "\n\t"                              \
+  "smlad " b ", r3, r4, " b "\n\t"                              \
+  "sxtb16 r2, r2\n\t" /* odd weights */                         \
+  "sxtb16 r3, r3\n\t"                                           \
+  "smlad " a ", r2, lr, " a "\n\t"                              \
+  "smlad " b ", r3, lr, " b "\n\t"
+
+/* One step: four inputs, eight channels. r0 input, r1 weights; r5-r12 sums. */
+#define KD_FULLY_CONNECTED_DSP_STEP                             \
+  "ldr lr, [r0], #4\n\t"                                        \
+  "sxtb16 r4, lr\n\t"              /* even inputs */            \
+  "eor lr, lr, #0x007f007f\n\t"    /* odd inputs */             \
+  KD_FULLY_CONNECTED_DSP_TWO("r5", "r6") KD_FULLY_CONNECTED_DSP_TWO("r7", "r8") \
+  KD_FULLY_CONNECTED_DSP_TWO("r9", "r10") KD_FULLY_CONNECTED_DSP_TWO("r11", "r12")
+
+#define KD_FULLY_CONNECTED_DSP_EACH(use) \
+  use("r5") use("r6") use("r7") use("r8") use("r9") use("r10") use("r11") use("r12")
+
+/* The next parameter to r0, and the high word of sum * r0, + half. */
+#define KD_FULLY_CONNECTED_DSP_MULTIPLY(sum) "smmla " sum ", " sum ", r0, r3\n\t"
+#define KD_FULLY_CONNECTED_DSP_MULTIPLY_OWN(sum) "ldr r0, [r4], #4\n\t" KD_FULLY_CONNECTED_DSP_MULTIPLY(sum)
+/* A negative one: 128 less. */
+#define KD_FULLY_CONNECTED_DSP_TIE(high) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
+/* The shift to the right by a power of two, rounded, + zero point. */
+#define KD_FULLY_CONNECTED_DSP_SCALE(high) "smmlar " high ", " high ", r2, lr\n\t"
+#define KD_FULLY_CONNECTED_DSP_SCALE_OWN(high) "ldr r2, [r4], #4\n\t" KD_FULLY_CONNECTED_DSP_SCALE(high)
+#define KD_FULLY_CONNECTED_DSP_STORE(out) "ssat " out ", #8, " out "\n\tstrb " out ", [r0], #1\n\t"
+
+/* All groups of eight channels from tile->parameters to tile->end. */
+__attribute__((naked, noinline)) static void kd_fully_connected_dsp_groups(
+    __attribute__((unused)) const kd_fully_connected_dsp_tile *tile,
+    __attribute__((unused)) const uint32_t *weights) {
+  __asm__ volatile(
+      "push {r4-r11, lr}\n\t"
+      "sub sp, sp, #44\n\t"
+      "ldmia r0, {r2-r12}\n\t" /* the tile, copied to where sp finds it */
+      "stmia sp, {r2-r12}\n\t"
+      "1:\n\t"                /* eight channels */
+      "ldr r4, [sp, #12]\n\t" /* parameters */
+      "ldmia r4!, {r5-r12}\n\t"
+      "str r4, [sp, #12]\n\t"
+      "ldrd r0, r2, [sp]\n\t" /* input, and where in the round to begin */
+      "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
+      "nop\n\t"
+      "2:\n\t" /* a round of four steps */
+      KD_FULLY_CONNECTED_DSP_STEP KD_FULLY_CONNECTED_DSP_STEP
+      KD_FULLY_CONNECTED_DSP_STEP KD_FULLY_CONNECTED_DSP_STEP
+      "ldr r2, [sp, #8]\n\t"
+      "cmp r0, r2\n\t"
+      "bne.w 2b\n\t"
+      "ldr r4, [sp, #12]\n\t"
+      "ldrd r0, r2, [sp, #24]\n\t"  /* multiplier, scale */
+      "ldrd r3, lr, [sp, #32]\n\t"  /* half, zero point */
+      "cmp r0, #0\n\t"
+      "bne.w 3f\n\t"
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_MULTIPLY_OWN)
+      "b.w 4f\n\t"
+      "3:\n\t"
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_MULTIPLY)
+      "4:\n\t"
+      "ldr r0, [sp, #40]\n\t" /* do ties matter? */
+      "cbz r0, 5f\n\t"
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_TIE)
+      "5:\n\t"
+      "cbnz r2, 6f\n\t"
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_SCALE_OWN)
+      "b 7f\n\t"
+      "6:\n\t"
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_SCALE)
+      "7:\n\t"
+      "str r4, [sp, #12]\n\t"
+      "ldr r0, [sp, #20]\n\t" /* output */
+      KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_STORE)
+      "str r0, [sp, #20]\n\t"
+      "ldr r2, [sp, #16]\n\t"
+      "cmp r4, r2\n\t"
+      "bne.w 1b\n\t"
+      "add sp, sp, #44\n\t"
+      "pop {r4-r11, pc}\n\t");
+}
+
+/* bias + sum of products, modulo 2^32. */
+static int32_t kd_fully_connected_dsp_sum(const int8_t *input, const int8_t *weights, int32_t depth, int32_t bias) {
+  const int8_t *const end = input + depth;
+  int32_t sum = bias;
+  while (end - input >= 4) {
+    const uint32_t x = kd_dsp_load(input), w = kd_dsp_load(weights);
+    sum = __smlad(kd_dsp_even(x), kd_dsp_even(w), sum);
+    sum = __smlad(kd_dsp_high_bytes(x), kd_dsp_high_bytes(w), sum);
+    input += 4;
+    weights += 4;
+  }
+  while (input < end) {
+    sum = kd_add(sum, *input++ * *weights++);
+  }
+  return sum;
+}
+
+void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_t *input, int8_t *output) {
+  const int32_t groups = args->groups, depth = args->depth;
+  if (groups > 0) {
+    kd_fully_connected_dsp_tile tile;
+    tile.input = input;
+    tile.skip = ((STEPS - (depth >> 2) % STEPS) % STEPS) * STEP_BYTES;
+    tile.input_end = input + depth;
+    tile.parameters = args->parameters;
+    tile.end = args->parameters + groups * (args->multiplier != 0 ? CHANNELS : 3 * CHANNELS);
+    tile.output = output;
+    tile.multiplier = args->multiplier;
+    tile.scale = args->scale;
+    tile.half = KD_DSP_HALF;
+    tile.zero_point = args->output_zero_point;
+    tile.ties = args->ties;
+    kd_fully_connected_dsp_groups(&tile, args->weights);
+    output += groups * CHANNELS;
+  }
+  for (int32_t i = 0; i < args->rest; i++) {
+    const int32_t sum = kd_fully_connected_dsp_sum(input, args->rest_weights + i * depth, depth, args->rest_bias[i]);
+    const int32_t out = kd_requantize(sum, args->rest_multipliers[i], args->rest_shifts[i]);
+    output[i] = (int8_t)kd_clamp(kd_add(out, args->output_zero_point), -128, 127);
+  }
+}

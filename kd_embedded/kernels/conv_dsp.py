@@ -1,0 +1,74 @@
+"""conv_dsp: CONV_2D of one group on the DSP extension, four pixels by two channels at a time; the C file has its cost."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.fixedpoint import wrap32
+from kd_embedded.kernels import _dsp
+from kd_embedded.kernels.clamp import clamped
+from kd_embedded.kernels.layers import Layer
+from kd_embedded.program import Array, Call, Target
+
+_PIXELS = 4
+
+
+def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
+    """The call; None for grouped layers and what ``_dsp`` cannot pack or requantize."""
+    if layer.kind == "depthwise" or layer.groups != 1:
+        return None
+    constants, words = _dsp.requantize(layer), _dsp.pack(layer)
+    if constants is None or words is None:
+        return None
+    overlap = _dsp.overlap(layer, _PIXELS)
+    parameters = np.stack((_dsp.packed_bias(layer, constants), constants.multiplier, constants.scale), axis=1)
+    args: dict[str, int | Array] = {
+        "weights": Array("weights", _pairs(words), "weights"),
+        "parameters": Array("parameters", wrap32(_pairs(parameters)).astype(np.int32)),
+        **_geometry(layer),
+        "words": words.shape[1],
+        "backward": int(overlap.kind == "backward"),
+        "input_zero_point": layer.input_zero_point,
+        "output_zero_point": layer.output_zero_point,
+        "ties": constants.ties,
+    }
+    scratch = 4 * (2 * _PIXELS + 1) * words.shape[1]
+    call = Call("conv_dsp", op, (layer.input,), (layer.output,), MappingProxyType(args), scratch, (overlap,))
+    return clamped(layer, call)
+
+
+def _pairs(rows: NDArray[Any]) -> NDArray[Any]:
+    """[C_OUT, N] flat, two channels interleaved: [C_OUT / 2][N][2], then the N of an odd last channel."""
+    even = len(rows) // 2 * 2
+    pairs = rows[:even].reshape(even // 2, 2, -1).swapaxes(1, 2)
+    return np.concatenate((pairs.ravel(), rows[even:].ravel()))
+
+
+def _geometry(layer: Layer) -> dict[str, int]:
+    """The fields of shapes and steps. Pixels that follow each other in memory, unpadded, are one row."""
+    height, width, channels = layer.input_shape
+    out_height, out_width, outputs = layer.output_shape
+    n = layer.n
+    if layer.kernel == (1, 1) and (height, width) == (out_height, out_width) and layer.stride == (1, 1):
+        n, height, width, out_height, out_width = 1, 1, n * height * width, 1, n * out_height * out_width
+    return {
+        "batches": n,
+        "input_height": height,
+        "input_width": width,
+        "channels": channels,
+        "output_height": out_height,
+        "output_width": out_width,
+        "outputs": outputs,
+        "kernel_height": layer.kernel[0],
+        "kernel_width": layer.kernel[1],
+        "stride_y": layer.stride[0],
+        "stride_x": layer.stride[1],
+        "dilation_y": layer.dilation[0],
+        "dilation_x": layer.dilation[1],
+        "padding_y": layer.padding[0],
+        "padding_x": layer.padding[1],
+    }
