@@ -30,13 +30,18 @@ def one_stage(name: str, progress: Progress, config: Path, boards: tuple[str, ..
 
 def refuse_model_options(ctx: click.Context, config: Path, *names: str) -> None:
     """Raises ConfigError where an option that goes with a model was given with a kd.toml."""
+    refuse(ctx, config, "goes with a MODEL.tflite", *names)
+
+
+def refuse(ctx: click.Context, where: Path, why: str, *names: str) -> None:
+    """Raises ConfigError, telling ``why``, where one of the parameters ``names`` was given."""
     from click.core import ParameterSource
 
     from kd_embedded.errors import ConfigError
 
-    for name in names:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise ConfigError(f"--{name} goes with a MODEL.tflite", where=str(config), todo="leave it out")
+    for parameter in ctx.command.params:
+        if parameter.name in names and ctx.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"{parameter.opts[0]} {why}", where=str(where), todo="leave it out")
 
 
 def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:

@@ -13,6 +13,9 @@ from kd_embedded.progress import Progress
 
 if TYPE_CHECKING:
     from kd_embedded.codegen import Plan
+    from kd_embedded.codegen.plain import Sources
+
+_PROJECT_ONLY = ("boards", "labels", "golden")
 
 
 @click.argument("what", metavar="[CONFIG | MODEL.tflite]", type=click.Path(path_type=Path), default="kd.toml")
@@ -24,7 +27,29 @@ if TYPE_CHECKING:
 @click.option(
     "--golden", type=click.Path(path_type=Path), metavar="FILE.npz", help="Model only: inputs x (and classes y)."
 )
-@click.option("--engine", default="tflm", show_default=True, help="Model only: what runs it on the board.")
+@click.option(
+    "--engine",
+    type=click.Choice(["tflm", "aot"]),
+    default="tflm",
+    show_default=True,
+    help="Model only: what runs it, TensorFlow Lite Micro or C compiled from it ahead of time.",
+)
+@click.option(
+    "--optimize",
+    type=click.Choice(["speed", "ram", "size"]),
+    default="speed",
+    show_default=True,
+    help="Engine aot only: for few instructions, few bytes of RAM or little code.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["project", "c"]),
+    default="project",
+    show_default=True,
+    help="Engine aot only: a PlatformIO project, or NAME.c and NAME.h alone, without a board.",
+)
+@click.option("--core", metavar="NAME", help="Format c only: the core it is for; without one it is portable C.")
 @verb
 def command(
     progress: Progress,
@@ -36,19 +61,40 @@ def command(
     labels: Path | None,
     golden: Path | None,
     engine: str,
+    optimize: str,
+    form: str,
+    core: str | None,
 ) -> Outcome:
     """Generate PlatformIO projects for the student of CONFIG (kd.toml), or for any full-int8 MODEL.tflite.
 
     A model needs --board and --out. Without --golden the vectors of its selftest are seeded random inputs.
+    With --engine aot --format c it needs --out alone, and plain C is written for a build of your own.
     """
+    context = click.get_current_context()
     if what.suffix == ".toml":
-        options = ("out", "name", "labels", "golden", "engine")
-        _stages.refuse_model_options(click.get_current_context(), what, *options)
+        _stages.refuse_model_options(
+            context, what, "out", "name", "labels", "golden", "engine", "optimize", "form", "core"
+        )
         return _stages.one_stage("codegen", progress, what, boards, fresh)
-    if not boards or out is None:
-        missing = "--out" if boards else "--board"
-        raise ConfigError(f"a model needs {missing}", where=str(what), todo="see kd-embedded codegen --help")
-    return _of_model(progress, what, boards, out, name=name or what.stem, labels=labels, golden=golden, engine=engine)
+    _check_options(context, what, engine, form)
+    if out is None:
+        raise ConfigError("a model needs --out", where=str(what), todo="see kd-embedded codegen --help")
+    if form == "c":
+        return _as_c(what, out, name or what.stem, core, optimize)
+    if not boards:
+        raise ConfigError("a model needs --board", where=str(what), todo="see kd-embedded codegen --help")
+    options = {"labels": labels, "golden": golden, "engine": engine, "optimize": optimize}
+    return _of_model(progress, what, boards, out, name=name or what.stem, **options)
+
+
+def _check_options(context: click.Context, model: Path, engine: str, form: str) -> None:
+    """Raises ConfigError where an option goes with another engine or format than the one chosen."""
+    if engine != "aot":
+        _stages.refuse(context, model, "goes with --engine aot", "optimize", "form", "core")
+    if form == "c":
+        _stages.refuse(context, model, "goes with --format project", *_PROJECT_ONLY)
+    else:
+        _stages.refuse(context, model, "goes with --format c", "core")
 
 
 def _of_model(progress: Progress, model: Path, boards: tuple[str, ...], out: Path, **options: Any) -> Outcome:
@@ -81,3 +127,35 @@ def _document(plan: Plan) -> dict[str, Any]:
 def _line(plan: Plan) -> str:
     flash, ram = f"{plan.project.flash_bytes / 1024:.1f} KiB flash", f"{plan.project.ram_bytes / 1024:.1f} KiB RAM"
     return f"{plan.out}: firmware for {plan.about['board']}, {flash}, {ram}; next: kd-embedded flash {plan.out}"
+
+
+def _as_c(model: Path, out: Path, name: str, core: str | None, optimize: Any) -> Outcome:
+    from kd_embedded.codegen import plain
+    from kd_embedded.cores import load_core
+    from kd_embedded.program import Target
+
+    made = plain.sources(model, name, Target(load_core(core).family if core else "c", optimize))
+    plain.write(out, made.texts)
+    return Outcome(_c_document(out, made), _c_line(out, made))
+
+
+def _c_document(out: Path, made: Sources) -> dict[str, Any]:
+    program = made.program
+    return {
+        "folder": str(out),
+        "files": sorted(made.texts),
+        "name": made.name,
+        "kernels": list(program.kernels),
+        "weights_bytes": program.flash.weights,
+        "constants_bytes": program.flash.constants,
+        "arena_bytes": program.arena_bytes,
+        "macs": sum(program.macs.values()),
+    }
+
+
+def _c_line(out: Path, made: Sources) -> str:
+    flash = made.program.flash
+    return (
+        f"{' and '.join(str(out / name) for name in sorted(made.texts))}: {flash.weights + flash.constants:,} bytes of "
+        f"constants, {made.program.arena_bytes:,} of RAM; how to call it stands in {made.name}.h"
+    )
