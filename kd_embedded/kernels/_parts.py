@@ -32,7 +32,7 @@ def bias_array(bias: NDArray[Any]) -> Array:
 
 
 def scales(layer: Layer) -> dict[str, int | Array]:
-    """The fields ``multipliers``, ``shifts`` and ``per_channel``; one value of each where all channels have the same."""
+    """The fields ``multipliers``, ``shifts``, ``per_channel``; one value of each where all channels have the same."""
     pairs = np.stack([layer.multiplier, layer.shift])
     per_channel = bool((pairs != pairs[:, :1]).any())
     count = len(layer.multiplier) if per_channel else 1
