@@ -180,7 +180,12 @@ class QuantizeSpec(_Section):
 class CodegenSpec(_Section):
     """[codegen]: the firmware projects."""
 
-    engine: Literal["tflm"] = Field("tflm", description='"tflm": TensorFlow Lite Micro.')
+    engine: Literal["tflm", "aot"] = Field(
+        "tflm", description='"tflm": TensorFlow Lite Micro; "aot": C compiled from the model ahead of time.'
+    )
+    optimize: Literal["speed", "ram", "size"] = Field(
+        "speed", description='aot only: for few instructions ("speed"), few bytes of RAM or little code ("size").'
+    )
     golden_vectors: int = Field(8, ge=8, le=64, description="Test inputs compiled in for the selftest.")
 
 

@@ -23,11 +23,16 @@ GOLDEN_VECTORS = 8
 KERNEL_BYTES = 8192
 
 
+FLASH_PARTS = ("framework and runtime", "model", "golden vectors")
+RAM_PARTS = ("framework and runtime", "arena", "kernel scratch", "margin")
+
+
 @dataclass(frozen=True)
 class Fit:
     """``flash_bytes`` and ``ram_bytes`` are what the firmware takes in all, ``arena_bytes`` the arena it reserves.
 
     ``scratch_bytes`` is the part of the arena for the board's kernels; ``reason`` is one line, "" where the model fits.
+    ``flash_parts`` are those of FLASH_PARTS, ``ram_parts`` those of RAM_PARTS, in bytes.
     """
 
     fits: bool
@@ -36,6 +41,8 @@ class Fit:
     arena_bytes: int
     scratch_bytes: int
     reason: str
+    flash_parts: tuple[int, ...]
+    ram_parts: tuple[int, ...]
 
 
 def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = GOLDEN_VECTORS) -> Fit:
@@ -59,7 +66,9 @@ def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = G
         parts = f"arena {_kib(arena_bytes)}, kernel scratch {_kib(scratch)}, margin {_kib(ARENA_MARGIN_BYTES)}"
         parts += f", framework and runtime {_kib(board.allowance.ram_bytes)}"
         reasons.append(f"needs {_kib(ram)} KiB of RAM ({parts}) and has {_kib(board.ram_bytes)}")
-    return Fit(not reasons, flash, ram, arena, scratch, "; ".join(reasons))
+    flash_parts = (board.allowance.flash_bytes, graph.model_bytes, golden)
+    ram_parts = (board.allowance.ram_bytes, arena_bytes, scratch, arena - arena_bytes - scratch)
+    return Fit(not reasons, flash, ram, arena, scratch, "; ".join(reasons), flash_parts, ram_parts)
 
 
 def fit_program(board: Board, program: Program, *, golden_vectors: int = GOLDEN_VECTORS) -> Fit:
@@ -81,7 +90,8 @@ def fit_program(board: Board, program: Program, *, golden_vectors: int = GOLDEN_
     if ram > board.ram_bytes:
         parts = f"arena {_kib(program.arena_bytes)}, framework {_kib(rest_ram)}"
         reasons.append(f"needs {_kib(ram)} KiB of RAM ({parts}) and has {_kib(board.ram_bytes)}")
-    return Fit(not reasons, flash, ram, program.arena_bytes, 0, "; ".join(reasons))
+    flash_parts, ram_parts = (rest_flash, data + KERNEL_BYTES, golden), (rest_ram, program.arena_bytes, 0, 0)
+    return Fit(not reasons, flash, ram, program.arena_bytes, 0, "; ".join(reasons), flash_parts, ram_parts)
 
 
 def golden_bytes(graph: Graph, vectors: int) -> int:

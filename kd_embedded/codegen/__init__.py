@@ -11,10 +11,12 @@ from kd_embedded import __version__
 from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.boards import Board, Platformio
 from kd_embedded.codegen import aot, folder, literals, names, tflm
-from kd_embedded.codegen.arena import Arena, size_arena
+from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.made import Engine, Made
 from kd_embedded.codegen.render import banner, render
+from kd_embedded.config import CodegenSpec
 from kd_embedded.errors import ConfigError, DataError, KdError
+from kd_embedded.fit import Fit
 from kd_embedded.golden import FEWEST, Golden, from_npz, from_random
 from kd_embedded.program import Optimize
 from kd_embedded.tflite.graph import Graph, Tensor
@@ -104,7 +106,7 @@ def plan_file(
         ENGINES[engine].check(graph, board, model.name)
     on_tflm = engine == "tflm"
     tests = from_npz(golden, data, graph, on_tflm=on_tflm) if golden else from_random(data, graph, on_tflm=on_tflm)
-    arena = size_arena(data, graph) if on_tflm else None  # once for all boards
+    arena = ENGINES[engine].arena(data, graph)  # once for all boards
     return tuple(
         plan(
             data, board, out, where=model.name, name=name, labels=classes, golden=tests, provenance={}, arena=arena,
@@ -112,6 +114,12 @@ def plan_file(
         )
         for board, out in outs
     )  # fmt: skip
+
+
+def fit(data: bytes, graph: Graph, board: Board, spec: CodegenSpec, arena: Arena | None) -> Fit:
+    """What the firmware of ``spec`` takes of ``board``; ``arena`` is what the engine's own ``arena`` gave."""
+    engine = ENGINES[spec.engine]
+    return engine.fit(data, graph, board, golden_vectors=spec.golden_vectors, arena=arena, optimize=spec.optimize)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -43,6 +43,17 @@ def check(graph: Graph, board: Board, where: str) -> None:
     """Nothing of a board changes what is computed."""
 
 
+def arena(data: bytes, graph: Graph) -> None:
+    """Each board's program has its own, exact one."""
+
+
+def fit(
+    data: bytes, graph: Graph, board: Board, *, golden_vectors: int, arena: Arena | None, optimize: Optimize
+) -> Fit:
+    """What the firmware takes of ``board``."""
+    return fit_program(board, program(data, graph.name, target(board, optimize)), golden_vectors=golden_vectors)
+
+
 def make(
     data: bytes, graph: Graph, board: Board, *, name: str, golden_vectors: int, arena: Arena | None, optimize: Optimize
 ) -> Made:

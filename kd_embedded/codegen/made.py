@@ -48,6 +48,21 @@ class Engine(Protocol):
     def check(self, graph: Graph, board: Board, where: str) -> None:
         """Raises a ModelError where ``board`` would compute something else."""
 
+    def arena(self, data: bytes, graph: Graph) -> Arena | None:
+        """What ``fit`` and ``make`` need to know of the arena, whatever the board; None where that is nothing."""
+
+    def fit(
+        self,
+        data: bytes,
+        graph: Graph,
+        board: Board,
+        *,
+        golden_vectors: int,
+        arena: Arena | None,
+        optimize: Optimize,
+    ) -> Fit:
+        """What the firmware takes of ``board``."""
+
     def make(
         self,
         data: bytes,
@@ -59,4 +74,4 @@ class Engine(Protocol):
         arena: Arena | None,
         optimize: Optimize,
     ) -> Made:
-        """The firmware, whether it fits or not. ``arena`` is what TFLM needs of one, found anew where it is None."""
+        """The firmware, whether it fits or not."""

@@ -10,7 +10,8 @@ from kd_embedded.codegen.arena import Arena, parts, size_arena
 from kd_embedded.codegen.made import Made, Size
 from kd_embedded.codegen.names import model_symbol
 from kd_embedded.errors import ModelError
-from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit, golden_bytes
+from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, golden_bytes
+from kd_embedded.fit import fit as fit_tflm
 from kd_embedded.program import Optimize
 from kd_embedded.tflite.check import check_full_int8, per_channel_dense, tflm_departures
 from kd_embedded.tflite.graph import Graph
@@ -51,12 +52,24 @@ def check(graph: Graph, board: Board, where: str) -> None:
         )
 
 
+def arena(data: bytes, graph: Graph) -> Arena:
+    """The arena without a board's scratch."""
+    return size_arena(data, graph)
+
+
+def fit(
+    data: bytes, graph: Graph, board: Board, *, golden_vectors: int, arena: Arena | None, optimize: Optimize
+) -> Fit:
+    """What the firmware takes of ``board``; the arena is found by trying where it is None."""
+    return fit_tflm(board, graph, (arena or size_arena(data, graph)).bytes, golden_vectors=golden_vectors)
+
+
 def make(
     data: bytes, graph: Graph, board: Board, *, name: str, golden_vectors: int, arena: Arena | None, optimize: Optimize
 ) -> Made:
     """The firmware of ``graph`` on ``board``. ``arena`` is that of the model, sized here where it is None."""
     arena = arena or size_arena(data, graph)
-    fitted = fit(board, graph, arena.bytes, golden_vectors=golden_vectors)
+    fitted = fit_tflm(board, graph, arena.bytes, golden_vectors=golden_vectors)
     sizes = tuple(_sizes(graph, arena, golden_vectors, board, fitted))
     context = _context(data, graph, board, arena, fitted, name)
     return Made(fitted, context, {}, sizes, board.platformio, arena.probed)

@@ -19,13 +19,13 @@ from kd_embedded.validate import departure
 def work(run: Run) -> None:
     """Writes firmware/<board>/ for every board, all decided before any is written.
 
-    Raises ModelError where the validation found that TFLM computes other bytes than the reference.
+    Raises ModelError where the validation found that the engine computes other bytes than the reference.
     """
-    validation = artifacts.read_json(run.path(artifacts.VALIDATION))
+    validation, spec = artifacts.read_json(run.path(artifacts.VALIDATION)), run.spec.codegen
     if wrong := departure(validation):
         raise ModelError(f"no firmware is made: {wrong}", where=artifacts.STUDENT_INT8)
     model = run.path(artifacts.STUDENT_INT8).read_bytes()
-    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
+    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8, spec.engine)
     vectors = _vectors(run, model, graph)
     plans = [
         codegen.plan(
@@ -38,7 +38,8 @@ def work(run: Run) -> None:
             golden=vectors,
             provenance=_provenance(run, validation),
             arena=Arena(**validation["arena"]),
-            engine=run.spec.codegen.engine,
+            engine=spec.engine,
+            optimize=spec.optimize,
         )
         for board in run.boards
     ]
@@ -59,7 +60,8 @@ def _vectors(run: Run, model: bytes, graph: Graph) -> golden.Golden:
     test = teach.splits(run).test
     chosen = test[data.evenly(run.data.y[test], run.spec.codegen.golden_vectors, run.spec.project.seed)]
     x_q = golden.quantize(run.data.inputs(chosen), graph.input.quant)
-    return golden.from_inputs(model, x_q, source="test split", labels=run.data.y[chosen])
+    labels, on_tflm = run.data.y[chosen], run.spec.codegen.engine == "tflm"
+    return golden.from_inputs(model, x_q, source="test split", labels=labels, on_tflm=on_tflm)
 
 
 def _provenance(run: Run, validation: Mapping[str, Any]) -> dict[str, str]:

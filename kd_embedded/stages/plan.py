@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, keras_files, students
+from kd_embedded import artifacts, codegen, keras_files, students
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
-from kd_embedded.codegen.arena import size_arena
 from kd_embedded.config import StudentSpec
 from kd_embedded.errors import BudgetError, KdError
-from kd_embedded.fit import Fit, fit
+from kd_embedded.fit import Fit
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.tflite.analyze import analyze
 from kd_embedded.tflite.check import tflm_departures
@@ -39,7 +38,8 @@ def work(run: Run) -> None:
 def settings(run: Run) -> quantization.Settings:
     """The converter settings of the config, Dense per tensor where a chosen board's library needs it."""
     spec = run.spec.quantize
-    needs = spec.dense == "auto" and not all(board.library.per_channel_dense for board in run.boards)
+    needs = spec.dense == "auto" and run.spec.codegen.engine == "tflm"
+    needs = needs and not all(board.library.per_channel_dense for board in run.boards)
     return quantization.Settings(
         spec.output == "softmax", needs or spec.dense == "per-tensor", spec.representative_samples
     )
@@ -53,17 +53,16 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
     _fill_zeros(student)
     model, graph = quantization.quantize(student, sample, settings(run), where)
-    for departure in tflm_departures(graph):
+    engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
+    graph = engine.checked_graph(model, where)
+    for departure in tflm_departures(graph) if chosen.engine == "tflm" else ():
         raise KdError(
             f"op {departure.op_index} ({departure.op_name}) is not the same in TensorFlow Lite Micro: {departure.why}",
             where=where,
             todo="replace that layer",
         )
-    arena = size_arena(model, graph)
-    fits = {
-        board.name: fit(board, graph, arena.bytes, golden_vectors=run.spec.codegen.golden_vectors)
-        for board in run.boards
-    }
+    arena = engine.arena(model, graph)
+    fits = {board.name: codegen.fit(model, graph, board, chosen, arena) for board in run.boards}
     cost = analyze(graph)
     document = {
         "student": spec.file or spec.arch,
@@ -71,8 +70,8 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         "parameters": student.count_params(),
         "macs": cost.macs,
         "model_bytes": len(model),
-        "arena_bytes": arena.bytes,
-        "arena_probed": arena.probed,
+        "arena_bytes": arena.bytes if arena else max(found.arena_bytes for found in fits.values()),
+        "arena_probed": arena is None or arena.probed,
         "boards": {name: _sizes(board, found) for board, (name, found) in zip(run.boards, fits.items(), strict=True)},
     }
     where = f"{spec.file} on" if spec.file else f"student {spec.arch} at width {spec.width:g} on"

@@ -23,7 +23,7 @@ def work(run: Run) -> None:
 
 STAGE = Stage(
     name="quantize",
-    sections=("data", "quantize"),
+    sections=("data", "quantize", "codegen"),
     reads=lambda run: (artifacts.SPLITS, artifacts.STUDENT),
     writes=lambda run: (artifacts.STUDENT_INT8,),
     work=work,
