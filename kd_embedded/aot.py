@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from kd_embedded import ops
-from kd_embedded._first_fit import Plan, plan
 from kd_embedded.ops.spec import refuse
 from kd_embedded.passes.fold_shapes import fold_shapes
+from kd_embedded.planner import Plan, plan
 from kd_embedded.program import Array, Call, Step, Stream, Target
 from kd_embedded.tflite.check import check_aot, check_int8_edges
 from kd_embedded.tflite.graph import Graph, Tensor
