@@ -18,6 +18,7 @@ _COMPILE_SECONDS = 300
 _HARNESS_FLAGS = ("-std=gnu99", "-Os", "-ffunction-sections", "-fdata-sections")
 _ENGINE_FLAGS = ("-std=c99", "-ffunction-sections", "-fdata-sections")
 _NO_ROOM = re.compile(r"region `\w+' overflowed by (\d+) bytes|section `\.stack' will not fit")
+_MAP_LINE = re.compile(r"^ (\.\S+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (.+)$", re.M)
 _INVOKE = re.compile(r"^void (\w+)_invoke\(void\);", re.M)
 
 
@@ -129,7 +130,7 @@ def build(
         options = [f"-I{folder}", f"-I{source.parent}", f"-I{engine.header.parent}"]
         _compile([*harness, *options], source, objects[-1], folder)
     machine = _link([*common, *specs], core, objects, folder)
-    alone = _engine_alone([*common, *specs], engine, folder) if machine else ()
+    alone = _engine_alone([*common, *specs, *_memory(machine)], engine, folder) if machine else ()
     linked = _sections(folder / "image.map") if machine else ()
     flash, static = _flash(alone), _static(alone, engine)
     return Image(
@@ -140,9 +141,9 @@ def build(
 def _write_model_header(engine: Engine, folder: Path) -> None:
     upper = engine.name.upper()
     text = f'#include "{engine.header.name}"\n'
-    text += "".join(f"#define model_{verb} {engine.name}_{verb}\n" for verb in ("input", "output", "invoke"))
-    text += "".join(f"#define MODEL_{what}_BYTES {upper}_{what}_BYTES\n" for what in ("INPUT", "OUTPUT", "ARENA"))
-    text += f"#define model_arena() ({engine.name}_input() - {upper}_INPUT_OFFSET)\n"
+    text += "".join(f"#define kd_engine_{verb} {engine.name}_{verb}\n" for verb in ("input", "output", "invoke"))
+    text += "".join(f"#define KD_ENGINE_{what}_BYTES {upper}_{what}_BYTES\n" for what in ("INPUT", "OUTPUT", "ARENA"))
+    text += f"#define kd_engine_arena() ({engine.name}_input() - {upper}_INPUT_OFFSET)\n"
     (folder / "kd_emulate_model.h").write_text(text, encoding="utf-8")
 
 
@@ -163,16 +164,9 @@ def _link(common: Sequence[str], core: Core, objects: Sequence[str], folder: Pat
         run_tool(command, where="the harness", folder=folder, timeout_s=_COMPILE_SECONDS)
         return None
     for machine in core.machines:
-        place = {
-            "__flash": machine.flash_base,
-            "__flash_size": machine.flash_bytes,
-            "__ram": machine.ram_base,
-            "__ram_size": machine.ram_bytes,
-        }
-        linker = ["-Wl,-Map=image.map", *(f"-Wl,--defsym={name}={value:#x}" for name, value in place.items())]
         try:
             run_tool(
-                [*command, "--crt0=semihost", "--oslib=semihost", *linker],
+                [*command, "--crt0=semihost", "--oslib=semihost", "-Wl,-Map=image.map", *_memory(machine)],
                 where=f"linking for {core.name}",
                 folder=folder,
                 timeout_s=_COMPILE_SECONDS,
@@ -190,7 +184,15 @@ def _link(common: Sequence[str], core: Core, objects: Sequence[str], folder: Pat
     )
 
 
-_MAP_LINE = re.compile(r"^ (\.\S+|\*fill\*)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)(?: (.+))?$", re.M)
+def _memory(machine: Machine) -> list[str]:
+    """What picolibc's linker script is told of the machine."""
+    places = {
+        "__flash": machine.flash_base,
+        "__flash_size": machine.flash_bytes,
+        "__ram": machine.ram_base,
+        "__ram_size": machine.ram_bytes,
+    }
+    return [f"-Wl,--defsym={name}={value:#x}" for name, value in places.items()]
 
 
 def _sections(path: Path) -> tuple[_Section, ...]:
@@ -198,8 +200,8 @@ def _sections(path: Path) -> tuple[_Section, ...]:
     text = path.read_text("utf-8", errors="replace")
     text = text[text.index("Linker script and memory map") :]
     text = re.sub(r"^( \.\S+)\n\s+", r"\1 ", text, flags=re.M)  # a long name stands on a line of its own
-    found = (_Section(m[1], int(m[2], 16), int(m[3], 16), m[4] or "") for m in _MAP_LINE.finditer(text))
-    return tuple(section for section in found if section.bytes and section.file)
+    found = (_Section(m[1], int(m[2], 16), int(m[3], 16), m[4]) for m in _MAP_LINE.finditer(text))
+    return tuple(section for section in found if section.bytes)
 
 
 def _engine_alone(common: Sequence[str], engine: Engine, folder: Path) -> tuple[_Section, ...]:

@@ -1,7 +1,6 @@
 /* Runs a generated model on every input of the file "inputs", writes "outputs", and tells in "report" what it saw.
  *
- * kd_emulate_model.h is written for the model: MODEL_INPUT_BYTES, MODEL_OUTPUT_BYTES, model_input, model_output,
- * model_invoke, and with KD_PROFILE also MODEL_ARENA_BYTES.
+ * kd_emulate_model.h, written for each model, calls its functions kd_engine_... and its sizes KD_ENGINE_...
  * "report" holds two int32: how many inputs ran, and how many bytes of stack the first run took (-1: not measured).
  */
 #include <stdint.h>
@@ -38,7 +37,7 @@ static inline uintptr_t stack_pointer(void) {
 __attribute__((noinline)) static void run(void) {
   entry = stack_pointer();
   kd_emulate_begin();
-  model_invoke();
+  kd_engine_invoke();
   kd_emulate_end();
 }
 
@@ -57,7 +56,7 @@ __attribute__((noinline)) static void run_measured(void) {
   report[1] = (int)(entry - (uintptr_t)word);
 }
 #else
-static void run(void) { model_invoke(); }
+static void run(void) { kd_engine_invoke(); }
 
 static void run_measured(void) { run(); }
 #endif
@@ -65,13 +64,13 @@ static void run_measured(void) { run(); }
 int main(void) {
   const int inputs = kd_io_open_to_read("inputs");
   const int outputs = kd_io_open_to_write("outputs");
-  while (kd_io_read(inputs, model_input(), MODEL_INPUT_BYTES)) {
+  while (kd_io_read(inputs, kd_engine_input(), KD_ENGINE_INPUT_BYTES)) {
     if (report[0] == 0) {
       run_measured();
     } else {
       run();
     }
-    if (!kd_io_write(outputs, model_output(), MODEL_OUTPUT_BYTES)) {
+    if (!kd_io_write(outputs, kd_engine_output(), KD_ENGINE_OUTPUT_BYTES)) {
       return 1;
     }
     report[0]++;

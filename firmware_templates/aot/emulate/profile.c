@@ -22,6 +22,6 @@ void kd_profile(int32_t op) {
   if (arenas < 0) {
     arenas = kd_io_open_to_write("arenas");
   }
-  (void)kd_io_write(arenas, model_arena(), MODEL_ARENA_BYTES);
+  (void)kd_io_write(arenas, kd_engine_arena(), KD_ENGINE_ARENA_BYTES);
 #endif
 }

@@ -1,0 +1,315 @@
+"""A model, or generated C, proven and measured on a core: every output byte compared, flash, RAM and instructions.
+
+What is emulated is an image of the generated C and a small harness (``firmware_templates/aot/emulate``), in a temporary
+folder. The oracle is an interpreter that shares no code with the engine (``interpreters.run_oracle``); for a generated
+project, the golden vectors in it.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import interpreters, qemu, reference
+from kd_embedded.aot import Program, compile_model
+from kd_embedded.codegen.c_source import single_file
+from kd_embedded.compare import Difference, difference
+from kd_embedded.cores import Core
+from kd_embedded.cycles import estimate, load_table
+from kd_embedded.errors import ConfigError, DataError
+from kd_embedded.image import OPTIMIZE_FLAGS, Engine, Flash, Image, build, find_engine
+from kd_embedded.program import Alias, Call, Optimize, Stream, Target
+from kd_embedded.tflite.analyze import analyze
+from kd_embedded.tflite.read import parse_model
+from kd_embedded.trace import Trace, trace
+
+RANDOM_INPUTS = 8
+_NAME = "model"
+_OP_LINE = re.compile(r"^\s*(?:/\*| \*) op (\d+) (\w+): .*?(?:, (\d+) MACs)?(?: \*/)?$", re.M)
+_GOLDEN = re.compile(r"golden_(inputs|outputs)\[[^=]*=\s*\{(.*?)\n\};", re.S)
+_COMMENT = re.compile(r"//.*")
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Inputs int8 [N, ...], what the model must compute from them, int8 [N, ...], and who says so."""
+
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+    oracle: str
+
+
+@dataclass(frozen=True)
+class First:
+    """The first op whose output is wrong: at ``index`` of its values it should be ``expected`` and is ``got``."""
+
+    op_index: int
+    op_name: str
+    tensor: str
+    index: int
+    expected: int
+    got: int
+
+
+@dataclass(frozen=True)
+class OpCount:
+    """One op of one inference. ``cycles`` is None where the core has no table."""
+
+    index: int
+    name: str
+    macs: int
+    instructions: int
+    cycles: int | None
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """One core. ``None`` stands for what was not or cannot be measured there.
+
+    ``instructions`` are those retired by one inference, ``cycles`` an estimate from them with zero wait states.
+    ``stack`` is what the inference takes below its caller's, ``static`` RAM beside the arena.
+    """
+
+    core: str
+    machine: str
+    oracle: str
+    compared: Difference
+    first: First | None
+    flash: Flash | None
+    arena: int
+    static: int | None
+    stack: int | None
+    macs: int
+    instructions: int | None
+    cycles: int | None
+    ops: tuple[OpCount, ...] = field(default=())
+
+    @property
+    def equal(self) -> bool:
+        return not self.compared.bytes_different
+
+
+def random_inputs(shape: Sequence[int], count: int = RANDOM_INPUTS, seed: int = 0) -> NDArray[np.int8]:
+    """int8 [count, *shape], drawn evenly from the whole range."""
+    return np.random.default_rng(seed).integers(-128, 128, (count, *shape), dtype=np.int8)
+
+
+def emulate_model(
+    data: bytes,
+    where: str,
+    core: Core,
+    inputs: NDArray[Any] | None = None,
+    *,
+    optimize: Optimize = "speed",
+    flags: Sequence[str] = OPTIMIZE_FLAGS,
+    profile: bool = False,
+    count: bool = True,
+) -> Emulation:
+    """The ``.tflite`` file ``data`` compiled for ``core`` and run on ``inputs``, int8 [N, ...] (seeded random ones).
+
+    ``flags`` are the compiler's for the engine. ``count``: instructions too; ``profile``: those of each op.
+    Raises KdError where the model cannot be compiled, a program is missing, or nothing could be compared.
+    """
+    program = compile_model(data, where, Target(core.family, optimize))
+    if inputs is None:
+        inputs = random_inputs(program.input.shape[1:])
+    oracle = interpreters.run_oracle(data, inputs)
+    vectors = Vectors(inputs, oracle.outputs, oracle.name)
+    with tempfile.TemporaryDirectory(prefix="kd-emulate-") as folder:
+        engine = write_engine(program, Path(folder) / "c")
+        job = _Job(engine, core, Path(folder), flags, program)
+        macs = analyze(parse_model(data, where)).macs
+        return _emulate(job, vectors, macs, profile=profile, count=count)
+
+
+def emulate_folder(
+    folder: Path,
+    core: Core,
+    vectors: Vectors | None = None,
+    *,
+    flags: Sequence[str] = OPTIMIZE_FLAGS,
+    profile: bool = False,
+    count: bool = True,
+) -> Emulation:
+    """The generated C in ``folder`` on ``core``; without ``vectors`` those that the generated project holds."""
+    engine = find_engine(folder)
+    if vectors is None:
+        vectors = golden_vectors(folder, engine)
+    with tempfile.TemporaryDirectory(prefix="kd-emulate-") as work:
+        macs = sum(op_macs for _, op_macs in _ops(engine).values())
+        return _emulate(_Job(engine, core, Path(work), flags, None), vectors, macs, profile=profile, count=count)
+
+
+def write_engine(program: Program, folder: Path) -> Engine:
+    """``program`` as plain C in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in single_file(program, _NAME).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return find_engine(folder)
+
+
+def run_program(
+    program: Program, core: Core, inputs: NDArray[Any], *, flags: Sequence[str] = OPTIMIZE_FLAGS
+) -> NDArray[np.int8]:
+    """The outputs int8 [N, OUTPUT_BYTES] of ``program`` on ``core``; nothing is compared or counted."""
+    with tempfile.TemporaryDirectory(prefix="kd-emulate-") as folder:
+        engine = write_engine(program, Path(folder) / "c")
+        return qemu.run(build(engine, core, Path(folder) / "image", flags=flags), inputs).outputs
+
+
+def golden_vectors(folder: Path, engine: Engine) -> Vectors:
+    """The vectors of the generated project in ``folder``; ConfigError where it has none."""
+    path = next(iter(sorted(folder.rglob("golden_vectors.cpp"))), None)
+    if path is None:
+        raise ConfigError(
+            "holds plain C and no vectors to compare with",
+            where=str(folder),
+            todo="give the MODEL.tflite it was made from, or --vectors FILE.npz with inputs x and outputs y_q",
+        )
+    found = dict(_GOLDEN.findall(path.read_text("utf-8")))
+    arrays = {name: _integers(text) for name, text in found.items()}
+    if set(arrays) != {"inputs", "outputs"}:
+        raise ConfigError("holds no golden vectors", where=str(path), todo="generate the project again")
+    return _checked(arrays["inputs"], arrays["outputs"], engine, str(path), "golden vectors")
+
+
+def load_vectors(path: Path, engine: Engine) -> Vectors:
+    """Vectors for generated C whose model is not at hand: ``x`` and ``y_q`` of an .npz, int8, inputs and outputs."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("x", "y_q")}
+    except FileNotFoundError:
+        raise DataError("no such file", where=str(path)) from None
+    except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
+        what = f"cannot be read as vectors for generated C: {error}"
+        raise DataError(what, where=str(path), todo="numpy.savez(FILE, x=inputs, y_q=outputs), both int8") from None
+    return _checked(arrays["x"], arrays["y_q"], engine, str(path), path.name)
+
+
+def _integers(text: str) -> NDArray[np.int8]:
+    return np.array(re.findall(r"-?\d+", _COMMENT.sub("", text)), np.int64).astype(np.int8)
+
+
+def _checked(inputs: NDArray[Any], outputs: NDArray[Any], engine: Engine, where: str, oracle: str) -> Vectors:
+    count = inputs.size // engine.input_bytes
+    right = inputs.dtype == outputs.dtype == np.int8 and count > 0
+    if not right or inputs.size != count * engine.input_bytes or outputs.size != count * engine.output_bytes:
+        raise DataError(
+            f"{inputs.dtype} {list(inputs.shape)}, {outputs.dtype} {list(outputs.shape)} are no vectors of this model",
+            where=where,
+            todo=f"it takes {engine.input_bytes} int8 values and gives {engine.output_bytes}",
+        )
+    return Vectors(inputs.reshape(count, -1), outputs.reshape(count, -1), oracle)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is built, where. ``program`` is None where only the generated C is at hand."""
+
+    engine: Engine
+    core: Core
+    folder: Path
+    flags: Sequence[str]
+    program: Program | None
+
+    def image(self, name: str, *, profile: bool = False, defines: Sequence[str] = ()) -> Image:
+        return build(self.engine, self.core, self.folder / name, flags=self.flags, defines=defines, profile=profile)
+
+
+def _emulate(job: _Job, vectors: Vectors, macs: int, *, profile: bool, count: bool) -> Emulation:
+    image = job.image("image")
+    ran = qemu.run(image, vectors.inputs)
+    wanted = vectors.outputs.reshape(len(vectors.inputs), -1)
+    compared = difference(wanted.astype(np.int8), ran.outputs)
+    emulated = image.machine is not None
+    counted = trace(image, vectors.inputs[:1]) if emulated and count else None
+    return Emulation(
+        core=job.core.name,
+        machine=" ".join(image.machine.options) if image.machine else "",
+        oracle=vectors.oracle,
+        compared=compared,
+        first=_first(job, vectors.inputs, wanted, ran.outputs) if compared.bytes_different else None,
+        flash=image.flash if emulated else None,
+        arena=job.engine.arena_bytes,
+        static=image.static if emulated else None,
+        stack=ran.stack,
+        macs=macs,
+        instructions=counted.instructions if counted else None,
+        cycles=_cycles(job.core, counted) if counted else None,
+        ops=_profile(job, vectors.inputs[:1]) if emulated and profile else (),
+    )
+
+
+def _cycles(core: Core, counted: Trace) -> int | None:
+    return sum(estimate(load_table(core), counted).values()) if core.cycles else None
+
+
+def _profile(job: _Job, one_input: NDArray[Any]) -> tuple[OpCount, ...]:
+    counted = trace(job.image("profile", profile=True), one_input)
+    cycles = estimate(load_table(job.core), counted) if job.core.cycles else {}
+    names = _ops(job.engine)
+    return tuple(
+        OpCount(index, *names[index], instructions, cycles.get(index))
+        for index, instructions in counted.instructions_by_op().items()
+        if index >= 0
+    )
+
+
+def _ops(engine: Engine) -> dict[int, tuple[str, int]]:
+    """Name and MACs of each op, as the comments of the generated source tell them."""
+    text = engine.sources[0].read_text("utf-8")
+    return {int(m[1]): (m[2], int(m[3] or 0)) for m in _OP_LINE.finditer(text)}
+
+
+def _first(job: _Job, inputs: NDArray[Any], wanted: NDArray[Any], got: NDArray[Any]) -> First:
+    """Where the first input with a wrong output goes wrong: the op, where the graph is at hand, else the output."""
+    sample, index = (int(axis[0]) for axis in np.nonzero(wanted != got))
+    at_output = First(-1, "output", "output", index, int(wanted[sample, index]), int(got[sample, index]))
+    if job.program is None:
+        return at_output
+    image = job.image("dump", profile=True, defines=["-DKD_EMULATE_DUMP"])
+    qemu.run(image, inputs[sample : sample + 1])
+    ops, arenas = qemu.read_profile(image)
+    return _first_op(job.program, inputs[sample : sample + 1], ops, arenas) or at_output
+
+
+def _first_op(
+    program: Program, one_input: NDArray[Any], ops: NDArray[np.int32], arenas: NDArray[np.int8]
+) -> First | None:
+    """The first step whose output in the arena, right after its last call, is not what the reference computes."""
+    graph = program.graph
+    steps = [step for step in program.steps if not isinstance(step, Alias)]
+    tensors = [index for step in steps for index in step.outputs]
+    right = reference.run_keeping(graph, one_input, tensors)
+    behind = _states_behind(steps, ops)
+    for step, state in behind.items():
+        for tensor in steps[step].outputs:
+            offset, expected = program.plan.offsets[tensor], right[tensor].reshape(-1).view(np.int8)
+            value = arenas[state, offset : offset + expected.size]
+            wrong = np.flatnonzero(value != expected)
+            if len(wrong):
+                at = int(wrong[0])
+                op = next(op for op in graph.ops if op.index == steps[step].op)
+                return First(op.index, op.name, graph.tensors[tensor].name, at, int(expected[at]), int(value[at]))
+    return None
+
+
+def _states_behind(steps: Sequence[Call | Stream], ops: NDArray[np.int32]) -> Mapping[int, int]:
+    """For the last step of each op the number of the dump that shows the arena behind it."""
+    last_step = {step.op: number for number, step in enumerate(steps)}
+    last_event = {int(op): number for number, op in enumerate(ops)}
+    found = {}
+    for op, number in sorted(last_step.items(), key=lambda item: item[1]):
+        step = steps[number]
+        members = step.ops if isinstance(step, Stream) else (op,)
+        events = [last_event[member] for member in members if member in last_event]
+        if events:
+            found[number] = max(events) + 1
+    return found
