@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from kd_embedded import ops
+from kd_embedded import ops, streaming
 from kd_embedded.ops.spec import refuse
 from kd_embedded.passes.fold_shapes import fold_shapes
 from kd_embedded.planner import Plan, plan
 from kd_embedded.program import Array, Call, Step, Stream, Target
 from kd_embedded.tflite.check import check_aot, check_int8_edges
-from kd_embedded.tflite.graph import Graph, Tensor
+from kd_embedded.tflite.graph import Graph, Op, Tensor
 from kd_embedded.tflite.read import parse_model
 
 _WORD = 4
@@ -89,21 +89,37 @@ def compile_graph(graph: Graph, target: Target) -> Program:
     graph = fold_shapes(graph)
     check_aot(graph, graph.name)
     check_int8_edges(graph, graph.name)
-    steps = _lower(graph, target)
-    sizes = {tensor.index: tensor.bytes for tensor in graph.tensors if tensor.data is None}
-    macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
-    return Program(graph, target, steps, plan(steps, sizes, graph.inputs, graph.outputs), MappingProxyType(macs))
-
-
-def _lower(graph: Graph, target: Target) -> tuple[Step, ...]:
-    steps: list[Step] = []
     for op in graph.ops:
-        spec = ops.spec(op.name)
-        if spec.accepts is None or spec.lower is None:
-            raise refuse(graph, op, "is not among the ops of the aot engine")
-        spec.accepts(graph, op)
-        steps += spec.lower(graph, op, target)
-    return tuple(steps)
+        _check_op(graph, op)
+    steps = _steps(graph, target)
+    macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
+    return Program(graph, target, steps, _plan(graph, steps), MappingProxyType(macs))
+
+
+def _check_op(graph: Graph, op: Op) -> None:
+    spec = ops.spec(op.name)
+    if spec.accepts is None or spec.lower is None:
+        raise refuse(graph, op, "is not among the ops of the aot engine")
+    spec.accepts(graph, op)
+
+
+def _steps(graph: Graph, target: Target) -> tuple[Step, ...]:
+    """Every op's calls; with ``optimize = "ram"`` those ops row by row that make the arena smallest."""
+    lowered = [(op, _lower(graph, op, target)) for op in graph.ops]
+    if target.optimize == "ram":
+        return streaming.smallest(graph, lowered, target, lambda steps: _plan(graph, steps).arena_bytes)
+    return tuple(step for _, steps in lowered for step in steps)
+
+
+def _lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
+    lower = ops.spec(op.name).lower
+    assert lower is not None  # _check_op has seen to it
+    return lower(graph, op, target)
+
+
+def _plan(graph: Graph, steps: Sequence[Step]) -> Plan:
+    sizes = {tensor.index: tensor.bytes for tensor in graph.tensors if tensor.data is None}
+    return plan(steps, sizes, graph.inputs, graph.outputs)
 
 
 def _calls(step: Step) -> tuple[Call, ...]:
