@@ -57,7 +57,7 @@ def _layer(rng: np.random.Generator, kind: Any, **known: Any) -> Layer:
         "output_zero_point": int(rng.integers(-128, 128)),
         "outputs": width if kind == "depthwise" else int(rng.integers(1, 40)),
     } | known
-    if kind == "dense" or rng.random() < 0.2:  # pointwise
+    if kind == "dense" or ("kernel" not in known and rng.random() < 0.2):  # pointwise
         fields |= {"kernel": (1, 1), "padding": (0, 0)}
     if kind == "dense":
         fields |= {"stride": (1, 1), "dilation": (1, 1)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.fixedpoint import wrap32
+from kd_embedded.kernels._parts import folded_bias
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array
 
@@ -18,20 +18,13 @@ def takes(layer: Layer) -> bool:
     return layer.weights_zero_point == 0 and bool((layer.shift <= 0).all())
 
 
-def folded_bias(layer: Layer) -> NDArray[Any]:
-    """int32 [C_OUT]: the bias less the zero point of the input times each channel's weights, as 32 bits hold it."""
-    axes = (0, 1) if layer.kind == "depthwise" else (1, 2, 3)
-    sums = layer.weights.astype(np.int64).sum(axis=axes)
-    return wrap32(layer.bias.astype(np.int64) - layer.input_zero_point * sums).astype(np.int32)
-
-
 def per_channel(layer: Layer, order: NDArray[Any]) -> dict[str, Array]:
     """Bias, multipliers and shifts of the channels in ``order``, where C_OUT and above stand for none."""
 
     def arrange(role: str, values: NDArray[Any], dtype: Any) -> Array:
         padded = np.zeros(int(order.max()) + 1, dtype)
         padded[: len(values)] = values
-        return Array(role, padded[order])
+        return Array(role, padded[order], "weights" if role == "bias" else "constants")
 
     return {
         "bias": arrange("bias", folded_bias(layer), np.int32),

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from kd_embedded.kernels import _helium
+from kd_embedded.kernels._parts import weights_array
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array, Call, Overlap, Target
 
@@ -21,7 +22,7 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     taps = math.prod(layer.kernel)
     order = (_helium.whole(channels, 16).reshape(-1, 16)[:, _LANES]).ravel()
     args: dict[str, int | Array] = {
-        "weights": Array("weights", layer.weights.reshape(-1), "weights"),
+        "weights": weights_array(layer),
         **_helium.per_channel(layer, order),
         "batches": layer.n,
         "input_height": height,

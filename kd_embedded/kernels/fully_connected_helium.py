@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kd_embedded.kernels import _helium
+from kd_embedded.kernels._parts import weights_array
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array, Call, Overlap, Target
 
@@ -15,7 +16,7 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
         return None
     depth, outputs = layer.input_shape[2], layer.output_shape[2]
     args: dict[str, int | Array] = {
-        "weights": Array("weights", layer.weights.reshape(-1), "weights"),
+        "weights": weights_array(layer),
         **_helium.per_channel(layer, _helium.whole(outputs, 4)),
         "rows": layer.n,
         "depth": depth,

@@ -52,8 +52,8 @@ void kd_fully_connected_helium(const kd_fully_connected_helium_args *args, const
       const int32x4_t sums = vaddq_s32(kd_fully_connected_helium_sums(input, rows, depth), vldrwq_s32(args->bias + c));
       const int32x4_t x =
           kd_helium_requantize(sums, vldrwq_s32(args->multipliers + c), vldrbq_s32(args->shifts + c));
-      vstrbq_p_s32(output + c, kd_helium_output(x, args->output_zero_point, args->low, args->high),
-                   vctp32q((uint32_t)left + 1u));
+      const int32x4_t y = vmaxq_s32(vaddq_n_s32(x, args->output_zero_point), vdupq_n_s32(args->low));
+      vstrbq_p_s32(output + c, vminq_s32(y, vdupq_n_s32(args->high)), vctp32q((uint32_t)left + 1u));
     }
     input += depth;
     output += outputs;

@@ -17,9 +17,4 @@ static inline int32x4_t kd_helium_requantize(int32x4_t sums, int32x4_t multiplie
   return vrshlq_s32(vqaddq_s32(high, tie), shifts);
 }
 
-/* The requantized values at the output's zero point, held in its range. */
-static inline int32x4_t kd_helium_output(int32x4_t x, int32_t zero_point, int32_t low, int32_t high) {
-  return vminq_s32(vmaxq_s32(vaddq_n_s32(x, zero_point), vdupq_n_s32(low)), vdupq_n_s32(high));
-}
-
 #endif /* KD_HELIUM_H */
