@@ -30,7 +30,12 @@ TEMPLATE = "report.html.j2"
 
 FLASH_PARTS = ("framework and runtime", "model", "golden vectors")
 RAM_PARTS = ("framework and runtime", "arena", "kernel scratch", "margin")
-_INTERPRETERS = {"builtin_ref": "BUILTIN_REF", "default": "Default kernels", "tflm": "TensorFlow Lite Micro"}
+_INTERPRETERS = {
+    "builtin_ref": "BUILTIN_REF",
+    "default": "Default kernels",
+    "tflm": "TensorFlow Lite Micro",
+    "reference": "kd-embedded",
+}
 _SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside the classes
 _MANY_CLASSES = 24  # above, it is set in small type
 _SHADES = 9

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kd_embedded import interpreters, metrics
 from kd_embedded.compare import Comparison, compare, differing_first, first_difference
 from kd_embedded.config import BudgetSpec
-from kd_embedded.errors import DataError, ModelError, ToolError
+from kd_embedded.errors import DataError, ModelError
 from kd_embedded.golden import quantize
 from kd_embedded.progress import Progress
 from kd_embedded.tflite.check import check_full_int8
@@ -41,8 +41,7 @@ def validate(
     ``x`` is float32 [N, ...] in the model's real units, or int8 [N, ...] as it is; ``y`` int [N]. The logits are
     [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets.
     A missed budget and a difference between BUILTIN_REF and TFLM are in the document, and told by ``failures``.
-    Raises ModelError where the model is not full int8 or TFLM refuses it, DataError where the samples do not suit it,
-    ToolError where no interpreter is installed.
+    Raises ModelError where the model is not full int8 or TFLM refuses it, DataError where the samples do not suit it.
     """
     data = read_bytes(model)
     graph = parse_model(data, str(model))
@@ -129,15 +128,10 @@ def _oracle(comparison: Comparison, where: str) -> str:
     refused = comparison.refused.get("tflm")
     if refused and not interpreters.available()["tflm"]:
         raise interpreters.ModelRefusedError(f"TFLM {refused}", where=where, todo="replace the layer it names")
-    if not comparison.outputs:
-        raise ToolError(f"no interpreter is installed: {refused}", where=where, todo="pip install kd-embedded anew")
-    if interpreters.oracle() == "builtin_ref" and "builtin_ref" in comparison.outputs:
-        return "builtin_ref"
-    if "tflm" in comparison.outputs:
-        return "tflm"
-    if "builtin_ref" not in comparison.outputs:
-        raise ModelError(f"no interpreter runs it: {comparison.refused['builtin_ref']}", where=where)
-    return ""
+    exact = [name for name in (interpreters.oracle(), "tflm", "reference") if name in comparison.outputs]
+    if not exact and "builtin_ref" not in comparison.outputs:
+        raise ModelError(f"no interpreter runs it: {comparison.refused['reference']}", where=where)
+    return exact[0] if exact else ""
 
 
 def _classes(logits: Array | None, samples: int) -> Array | None:
@@ -186,8 +180,8 @@ def _agreements(classes: Mapping[str, Array | None]) -> dict[str, float | None]:
 
 
 def _interpreter(comparison: Comparison, name: str, labels: Array | None) -> dict[str, Any]:
-    """One interpreter's figures: TFLM against BUILTIN_REF, each other against TFLM or, without it, BUILTIN_REF."""
-    rivals = [rival for rival in ("tflm", "builtin_ref") if rival != name and rival in comparison.outputs]
+    """One interpreter's figures: TFLM against BUILTIN_REF, each other against TFLM or what else there is."""
+    rivals = [rival for rival in ("tflm", "builtin_ref", "reference") if rival != name and rival in comparison.outputs]
     against = rivals[0] if rivals and name in comparison.outputs else None
     found = comparison.difference(name, against) if against else None
     predicted = metrics.predicted_classes(comparison.outputs[name]) if name in comparison.outputs else None
@@ -206,7 +200,8 @@ def _missing_proof(comparison: Comparison) -> list[str]:
     if reason := comparison.refused.get("tflm"):
         lines.append(f"TFLM did not run here ({reason}): that the board computes these bytes is not shown.")
     if interpreters.oracle() != "builtin_ref":
-        lines.append("tflite-runtime is not installed here: nothing independent confirms what TFLM computes.")
+        if "reference" in comparison.refused:
+            lines.append("tflite-runtime is not installed here: nothing independent confirms what TFLM computes.")
     elif reason := comparison.refused.get("builtin_ref"):
         lines.append(f"BUILTIN_REF did not run ({reason}): nothing independent confirms what TFLM computes.")
     return lines

@@ -55,16 +55,16 @@ def test_an_unfused_relu6_is_named(behind_dense: bool, op_index: int) -> None:
 
 @needs_tflm
 def test_what_refuses_is_told() -> None:
-    """TFLM does not look at an op's version; the others refuse one that they do not know."""
+    """TFLM and our reference do not look at an op's version; the others refuse one that they do not know."""
     comparison = compare(dense(version=99), np.zeros((1, 8), np.int8))
-    assert set(comparison.outputs) == {"tflm"} and set(comparison.refused) == {"builtin_ref", "default"}
+    assert set(comparison.outputs) == {"tflm", "reference"} and set(comparison.refused) == {"builtin_ref", "default"}
     assert comparison.difference("builtin_ref", "tflm") is None
 
 
 def test_an_absent_interpreter_is_told(monkeypatch) -> None:
     monkeypatch.setattr(interpreters, "_is_installed", lambda package: package != "tflite_micro")
     comparison = compare(dense(), np.zeros((1, 8), np.int8))
-    assert set(comparison.outputs) == {"builtin_ref", "default"} and "wheel" in comparison.refused["tflm"]
+    assert set(comparison.outputs) == {"builtin_ref", "default", "reference"} and "wheel" in comparison.refused["tflm"]
 
 
 def test_differing_inputs_come_first() -> None:

@@ -1,4 +1,4 @@
-"""The three interpreters in their own processes: same bytes, no TensorFlow, deaths in a line, the smallest arena."""
+"""The interpreters: same bytes, processes without TensorFlow, deaths in a line, the smallest arena."""
 
 from __future__ import annotations
 
@@ -216,18 +216,45 @@ def test_a_child_that_dies_is_one_line(tmp_path: Path, monkeypatch, body: str, e
 
 def test_what_is_absent_is_named(monkeypatch) -> None:
     monkeypatch.setattr(interpreters, "_is_installed", lambda package: False)
-    assert all(interpreters.available().values()) and interpreters.oracle() == ""
+    absent = {name for name, reason in interpreters.available().items() if reason}
+    assert absent == {"builtin_ref", "default", "tflm"}
     with pytest.raises(ToolError, match="tflite-micro wheel is not installed"):
         interpreters.probe_arena(dense())
-    with pytest.raises(ToolError, match="reference outputs"):
-        interpreters.run_oracle(dense(), np.zeros((1, 8), np.int8))
+    with pytest.raises(ToolError, match="neither tflite-runtime nor"):
+        interpreters.run("builtin_ref", dense(), np.zeros((1, 8), np.int8))
+
+
+def test_our_own_reference_is_the_oracle_where_no_wheel_is(monkeypatch) -> None:
+    """On macOS and Windows."""
+    x = np.random.default_rng(0).integers(-128, 128, (20, 8), dtype=np.int8)
+    wanted = interpreters.run("reference", dense(), x)
+    monkeypatch.setattr(interpreters, "_is_installed", lambda package: False)
+    oracle = interpreters.run_oracle(dense(), x)
+    assert oracle.name == "reference" and (oracle.outputs == wanted).all()
+    with pytest.raises(interpreters.ModelRefusedError, match=r"ZEROS_LIKE.*--engine tflm"):
+        interpreters.run_oracle(build([T([1, 4]), T([1, 4])], [O("ZEROS_LIKE", [0], [1])]), x[:, :4])
+
+
+@needs_reference
+def test_a_batch_tells_each_models_outputs_or_refusal() -> None:
+    """One of them kills the child: its fate is told, and the others' outputs all the same."""
+    x = np.arange(16, dtype=np.int8).reshape(2, 8)
+    # An ADD whose output scale is so small that the kernel's own check aborts the process.
+    deadly = build([T([1, 8]), T([1, 8], scale=1e-9)], [O("ADD", [0, 0], [1], "AddOptions")])
+    models = [dense(), dense(version=99), dense(seed=1), deadly, dense(seed=2)]
+    outcomes = interpreters.run_batch("builtin_ref", models, [x] * 5)
+    for i in (0, 2, 4):
+        found = outcomes[i]
+        assert isinstance(found, np.ndarray) and (found == interpreters.run("builtin_ref", models[i], x)).all()
+    assert "version '99'" in str(outcomes[1]) and "died of SIGABRT" in str(outcomes[3])
+    assert interpreters.run_batch("builtin_ref", [], []) == []
 
 
 def test_litert_alone_makes_tflm_the_oracle(monkeypatch) -> None:
     monkeypatch.setattr(interpreters, "_is_installed", lambda package: package in ("ai_edge_litert", "tflite_micro"))
     assert interpreters.oracle() == "tflm"
     monkeypatch.setattr(interpreters, "_is_installed", lambda package: package == "ai_edge_litert")
-    assert interpreters.oracle() == "" and not interpreters.available()["default"]
+    assert interpreters.oracle() == "reference" and not interpreters.available()["default"]
 
 
 @needs_reference

@@ -13,7 +13,7 @@ from tflite_builder import O, T, build, dense, relu6_alone
 from kd_embedded import interpreters
 from kd_embedded.artifacts import to_json
 from kd_embedded.config import BudgetSpec
-from kd_embedded.errors import DataError, ModelError, ToolError
+from kd_embedded.errors import DataError, ModelError
 from kd_embedded.metrics import predicted_classes
 from kd_embedded.validate import failures, validate
 
@@ -56,11 +56,15 @@ def test_the_whole_document(model: Path) -> None:
     assert sum(entry["count"] for entry in document["top_confusions"]) == 4
     assert document["oracle"] == "builtin_ref" and document["missing_proof"] == []
     assert document["first_difference"] is None
-    for name, against in (("builtin_ref", "tflm"), ("default", "tflm"), ("tflm", "builtin_ref")):
+    for name, against in (
+        *(("builtin_ref", "tflm"), ("default", "tflm")),
+        *(("tflm", "builtin_ref"), ("reference", "tflm")),
+    ):
         entry = document["interpreters"][name]
         assert entry["against"] == against and entry["bytes_compared"] == 160 and entry["refused"] is None
         assert entry["accuracy"] == pytest.approx(0.9, abs=0.05)
     assert document["interpreters"]["tflm"]["bytes_different"] == 0
+    assert document["interpreters"]["reference"]["bytes_different"] == 0
     assert [(b["name"], b["board"], b["met"]) for b in document["budgets"]] == [
         ("min_accuracy", None, True),
         ("max_accuracy_drop", None, True),
@@ -137,18 +141,36 @@ def test_under_litert_tflm_is_the_oracle(model: Path, monkeypatch) -> None:
     monkeypatch.setattr(interpreters, "_is_installed", only("ai_edge_litert", "tflite_micro"))
     document = validate(model, X, np.zeros(40, np.int64))
     assert document["oracle"] == "tflm" and document["first_difference"] is None
+    assert document["missing_proof"] == []  # our own reference confirms it
+    assert document["interpreters"]["reference"]["bytes_different"] == 0
+    monkeypatch.setattr(interpreters, "_is_installed", only("ai_edge_litert"))
+    document = validate(model, X, np.zeros(40, np.int64))
+    assert document["oracle"] == "reference" and document["interpreters"]["builtin_ref"]["against"] == "reference"
+
+
+# No aot op: TFLM's interpreter alone runs it.
+NO_REFERENCE = build([T([1, 8]), T([1, 8])], [O("ZEROS_LIKE", [0], [1])])
+
+
+def test_without_any_wheel_our_reference_is_the_oracle(model: Path, monkeypatch) -> None:
+    monkeypatch.setattr(interpreters, "_is_installed", only())
+    document = validate(model, X, np.zeros(40, np.int64))
+    assert document["oracle"] == "reference" and document["accuracy"]["student_int8"] is not None
+    assert len(document["missing_proof"]) == 1 and "TFLM did not run here" in document["missing_proof"][0]
+    model.write_bytes(NO_REFERENCE)
+    with pytest.raises(ModelError, match=r"no interpreter runs it: op 0 \(ZEROS_LIKE\) is not in the aot engine"):
+        validate(model, X)
+
+
+@needs_tflm
+def test_an_op_without_a_reference_leaves_a_proof_missing(model: Path, monkeypatch) -> None:
+    model.write_bytes(NO_REFERENCE)
+    monkeypatch.setattr(interpreters, "_is_installed", only("tflite_micro"))
+    document = validate(model, X)
+    assert document["oracle"] == "tflm" and document["interpreters"]["reference"]["refused"]
     assert document["missing_proof"] == [
         "tflite-runtime is not installed here: nothing independent confirms what TFLM computes."
     ]
-    monkeypatch.setattr(interpreters, "_is_installed", only("ai_edge_litert"))
-    document = validate(model, X, np.zeros(40, np.int64))
-    assert document["oracle"] is None and document["accuracy"]["student_int8"] is not None
-
-
-def test_without_any_interpreter(model: Path, monkeypatch) -> None:
-    monkeypatch.setattr(interpreters, "_is_installed", only())
-    with pytest.raises(ToolError, match="no interpreter is installed"):
-        validate(model, X)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ class T:
 
 @dataclass
 class O:  # noqa: E742
-    """One op. ``options`` is the schema's table ("Conv2DOptions"), ``attributes`` its fields as spelled there."""
+    """One op. ``options`` is the schema's table ("Conv2DOptions"), ``attributes`` its fields as spelled there.
+
+    A list among them is a vector of int32.
+    """
 
     name: str
     inputs: Sequence[int]
@@ -188,7 +191,11 @@ def _tensor(b: _Writer, tensor: T, name: str, buffer: int) -> int:
 
 
 def _operator(b: _Writer, index: int, op: O) -> int:
-    options = b.table(op.options, **op.attributes) if op.options else None
+    attributes = {
+        name: b.numbers(value, np.int32) if isinstance(value, list | tuple) else value
+        for name, value in op.attributes.items()
+    }
+    options = b.table(op.options, **attributes) if op.options else None
     return b.table(
         "Operator",
         OpcodeIndex=index,

@@ -28,7 +28,7 @@ def command(
     samples: int,
     seed: int,
 ) -> Outcome:
-    """Measure the int8 student of CONFIG (kd.toml), or any full-int8 MODEL.tflite, in three interpreters.
+    """Measure the int8 student of CONFIG (kd.toml), or any full-int8 MODEL.tflite, in four interpreters.
 
     A model is run on FILE.npz (x int8 as it is, or real values; y for its accuracy), or on seeded random inputs. Exit
     code 1: a budget is missed, or the reference kernels and TensorFlow Lite Micro compute different bytes.

@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 REQUEST, RESPONSE = "request.npz", "response.npz"
+PROGRESS = "progress"  # of a batch: one byte for each model that is done
 REFUSED = 3  # the interpreter raised; its reason is the last line on stderr

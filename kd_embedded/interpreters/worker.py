@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.interpreters.exchange import REFUSED, REQUEST, RESPONSE
+from kd_embedded.interpreters.exchange import PROGRESS, REFUSED, REQUEST, RESPONSE
 
 _STEP = 16  # bytes; TFLM aligns an arena to 16
 _GENEROUS_ARENA = 256 << 20  # more than any board has; pages that are not touched cost nothing
@@ -91,6 +91,22 @@ def _run(request: Mapping[str, Array]) -> dict[str, Any]:
     return {"outputs": np.concatenate([interpreter.invoke(sample[np.newaxis]) for sample in request["inputs"]])}
 
 
+def _batch(request: Mapping[str, Array], progress: Path) -> dict[str, Any]:
+    """Each model of a batch for its own inputs: ``outputs_I``, or ``refused_I`` with the reason."""
+    name, models, response = str(request["name"]), request["model"].tobytes(), {}
+    ends = np.cumsum(request["sizes"])
+    with progress.open("wb", buffering=0) as done:
+        for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            try:
+                interpreter = _load(name, models[start:end])
+                outputs = [interpreter.invoke(sample[np.newaxis]) for sample in request[f"inputs_{i}"]]
+                response[f"outputs_{i}"] = np.concatenate(outputs)
+            except Exception as error:  # as in main: a refusal, here of one model
+                response[f"refused_{i}"] = np.array(_one_line(error))
+            done.write(b"1")
+    return response
+
+
 def _tensors(request: Mapping[str, Array]) -> dict[str, Any]:
     """The values of the tensors ``wanted`` for each input, as ``tensor_INDEX`` ``[N, ...]``."""
     interpreter = _load(str(request["name"]), request["model"].tobytes(), keep=True)
@@ -134,16 +150,24 @@ _TASKS: Mapping[str, Callable[[Mapping[str, Array]], dict[str, Any]]] = {
 }
 
 
+def _do(task: str, request: Mapping[str, Array], folder: Path) -> dict[str, Any]:
+    return _batch(request, folder / PROGRESS) if task == "batch" else _TASKS[task](request)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def main(arguments: Sequence[str]) -> int:
     """Does one task; gives the exit code."""
     task, folder = arguments
     with np.load(Path(folder) / REQUEST) as request:
         try:
-            response: dict[str, Any] = _TASKS[task](dict(request))
+            response = _do(task, dict(request), Path(folder))
         except ImportError:
             raise
         except Exception as error:  # whatever an interpreter raises is its way of refusing the model
-            print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+            print(_one_line(error), file=sys.stderr)
             return REFUSED
     assert "tensorflow" not in sys.modules, "the interpreter's process has imported tensorflow"
     np.savez(Path(folder) / RESPONSE, **response)

@@ -1,4 +1,4 @@
-"""Validate: teacher, float student and int8 student on the test split, and three interpreters side by side."""
+"""Validate: teacher, float student and int8 student on the test split, and the interpreters side by side."""
 
 from __future__ import annotations
 
