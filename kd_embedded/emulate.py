@@ -24,6 +24,7 @@ from kd_embedded.compare import Difference, difference
 from kd_embedded.cores import Core
 from kd_embedded.cycles import estimate, load_table
 from kd_embedded.errors import ConfigError, DataError
+from kd_embedded.golden import load_samples
 from kd_embedded.image import OPTIMIZE_FLAGS, Engine, Flash, Image, build, find_engine
 from kd_embedded.program import Alias, Call, Optimize, Stream, Target
 from kd_embedded.tflite.analyze import analyze
@@ -96,7 +97,7 @@ class Emulation:
         return not self.compared.bytes_different
 
 
-def random_inputs(shape: Sequence[int], count: int = RANDOM_INPUTS, seed: int = 0) -> NDArray[np.int8]:
+def random_inputs(shape: Sequence[int], count: int, seed: int) -> NDArray[np.int8]:
     """int8 [count, *shape], drawn evenly from the whole range."""
     return np.random.default_rng(seed).integers(-128, 128, (count, *shape), dtype=np.int8)
 
@@ -105,21 +106,25 @@ def emulate_model(
     data: bytes,
     where: str,
     core: Core,
-    inputs: NDArray[Any] | None = None,
+    inputs: NDArray[Any] | Path | int = RANDOM_INPUTS,
     *,
+    seed: int = 0,
     optimize: Optimize = "speed",
     flags: Sequence[str] = OPTIMIZE_FLAGS,
     profile: bool = False,
     count: bool = True,
 ) -> Emulation:
-    """The ``.tflite`` file ``data`` compiled for ``core`` and run on ``inputs``, int8 [N, ...] (seeded random ones).
+    """The ``.tflite`` file ``data`` compiled for ``core`` and run on ``inputs``.
 
+    Those are int8 [N, ...], or a file of them (``golden.load_samples``), or how many are drawn at random from ``seed``.
     ``flags`` are the compiler's for the engine. ``count``: instructions too; ``profile``: those of each op.
     Raises KdError where the model cannot be compiled, a program is missing, or nothing could be compared.
     """
     program = compile_model(data, where, Target(core.family, optimize))
-    if inputs is None:
-        inputs = random_inputs(program.input.shape[1:])
+    if isinstance(inputs, Path):
+        inputs, _ = load_samples(inputs, program.graph)
+    elif isinstance(inputs, int):
+        inputs = random_inputs(program.input.shape[1:], inputs, seed)
     oracle = interpreters.run_oracle(data, inputs)
     vectors = Vectors(inputs, oracle.outputs, oracle.name)
     with tempfile.TemporaryDirectory(prefix="kd-emulate-") as folder:

@@ -18,7 +18,7 @@ from kd_embedded.errors import KdError
 
 _STORY = (
     *("init", "run", "teach", "distill", "quantize", "validate", "codegen", "report"),
-    *("inspect", "boards", "build", "flash", "monitor"),
+    *("inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
 )
 
 

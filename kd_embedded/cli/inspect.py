@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kd_embedded.cli import Outcome, verb
+from kd_embedded.cli._columns import columns
 from kd_embedded.progress import Progress
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _text(where: str, graph: Graph, document: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"{where}: {document['model_bytes']:,} bytes, {len(graph.ops)} ops, {len(graph.tensors)} tensors",
-            *_columns([("OP", "", "OUTPUT", "MACS", "WEIGHT BYTES"), *ops, total], right=(0, 3, 4)),
+            *columns([("OP", "", "OUTPUT", "MACS", "WEIGHT BYTES"), *ops, total], right=(0, 3, 4)),
             "",
             f"input   {_edge(document['input'])}",
             f"output  {_edge(document['output'])}",
@@ -108,7 +109,7 @@ def _boards(boards: Mapping[str, Mapping[str, Any]]) -> list[str]:
         (name, "fits" if found["fits"] else "no", _kib(found["flash_bytes"]), _kib(found["ram_bytes"]), found["reason"])
         for name, found in boards.items()
     ]
-    return _columns([("BOARD", "", "FLASH", "RAM", ""), *rows], right=(2, 3))
+    return columns([("BOARD", "", "FLASH", "RAM", ""), *rows], right=(2, 3))
 
 
 def _edge(tensor: Mapping[str, Any]) -> str:
@@ -122,15 +123,3 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _kib(count: int) -> str:
     return f"{count / 1024:.1f} KiB"
-
-
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
-    """Rows of text in columns as wide as their widest cell; those in ``right`` are set to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
