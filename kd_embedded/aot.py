@@ -9,6 +9,7 @@ from types import MappingProxyType
 from kd_embedded import ops, streaming
 from kd_embedded.ops.spec import refuse
 from kd_embedded.passes.fold_shapes import fold_shapes
+from kd_embedded.passes.strip_edges import strip_edges
 from kd_embedded.planner import Plan, plan
 from kd_embedded.program import Array, Call, Step, Stream, Target
 from kd_embedded.tflite.check import check_aot, check_int8_edges
@@ -86,7 +87,7 @@ def compile_model(data: bytes, where: str, target: Target) -> Program:
 
 def compile_graph(graph: Graph, target: Target) -> Program:
     """The program of ``graph``; see ``compile_model``."""
-    graph = fold_shapes(graph)
+    graph = strip_edges(fold_shapes(graph)).graph
     check_aot(graph, graph.name)
     check_int8_edges(graph, graph.name)
     for op in graph.ops:
