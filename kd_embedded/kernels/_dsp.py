@@ -2,18 +2,19 @@
 
 firmware_templates/aot/kernels/dsp.h tells how four MACs take three instructions. Here is shown that it is exact.
 
-**Sums.** A kernel's sum is ``256 * total`` modulo 2**32 where total is the reference's accumulator, so it is exact where
-``-2**23 <= total < 2**23``: ``_total_range`` has the least and the largest total of each channel. Weights pack where
-``256 * w0 + w1`` fits a halfword: everywhere but for w0 = -128 with w1 < 0.
+**Sums.** A kernel's sum is ``total << bits`` modulo 2**32, where total is the reference's accumulator, so it is exact
+where total fits ``32 - bits`` bits: ``_total_range`` has the least and the largest total of each channel. ``bits`` is 8
+for packed weights, which are halfwords ``256 * w0 + w1``: they fit everywhere but for w0 = -128 with w1 < 0.
 
-**Requantization** (``requantize``). The reference (``fixedpoint.multiply_by_quantized_multiplier``) computes
-``h = (total * M + 2**30) >> 31`` and then ``(h + 2**(r - 1) - (h < 0)) >> r`` for ``r = -shift``. One SMMLA gives
-``t = (256 * total * M >> 32) + 64``, and ``h = t >> 7``: floors nest. With ``h < 0`` just where ``t < 0``, what remains
-is ``(t - 128 * (t < 0) + 2**(r + 6)) >> (r + 7)``, which is one SMMLAR by ``2**(25 - r)``; it adds the zero point too.
-A constant output needs no weights: any one is the requantization of ``4 * (output - zero point)`` by 2**30 and r = 1.
-From r = 24 on, every total below 2**23 gives 0.
+**Requantization.** The reference (``fixedpoint.multiply_by_quantized_multiplier``) computes
+``h = (total * M + 2**30) >> 31``, then ``(h + 2**(r - 1) - (h < 0)) >> r``, where ``r = -shift``. One SMMLA gives
+``t = (sum * M >> 32) + half`` with ``half = 2**(bits - 2)``, and ``h = t >> (bits - 1)``, for floors nest. ``h < 0``
+just where ``t < 0``, so what remains is ``(t - 2 * half * (t < 0) + 2**(r + bits - 2)) >> (r + bits - 1)``: one SMMLAR
+by ``scale = 2**(33 - bits - r)``, which adds the zero point too. From r = 32 - bits on, every total gives 0. Ties of
+negative values need no care where the output's zero point is -128: with or without, they end in -128.
 
-Ties of negative values need no care where the output's zero point is -128: with or without, they end in -128.
+A channel whose output is the same for all inputs needs no weights: it is what 2**30 and r = 1 make of ``4 * (output -
+zero point)``.
 """
 
 from __future__ import annotations
@@ -25,56 +26,62 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, wrap32
+from kd_embedded.fixedpoint import INT32_MAX, INT32_MIN, multiply_by_quantized_multiplier, wrap32
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Overlap
 
-_LIMIT = 1 << 23  # of a total
+PACKED_BITS = 8
 _GROWTH = 1 / 6  # what part of a layer's weights their padding may be; the layers that need any are small...
 _FREE = 32  # ...or how many bytes it may be in any case
 
 
 @dataclass(frozen=True, eq=False)
 class Requantization:
-    """int64 [C_OUT] each: ``bias`` in units of a total, with which a kernel begins, ``multiplier`` and ``scale``.
+    """What a kernel of ``bits`` computes with. Each array is [C_OUT].
 
-    ``ties`` is 128, or 0 where negative ties end in -128 anyway.
+    ``weights`` int8 [C_OUT, depth], those of a channel in the order of its patch; zeros where the output is constant.
+    ``total`` int64: what the sum of weights * inputs needs beside it to be the reference's accumulator.
+    ``multiplier`` and ``scale`` int32. ``ties``: 2 * half, or 0 where ties of negative values end in -128 anyway.
     """
 
-    bias: NDArray[Any]
+    weights: NDArray[Any]
+    total: NDArray[Any]
     multiplier: NDArray[Any]
     scale: NDArray[Any]
     ties: int
 
 
-def requantize(layer: Layer) -> Requantization | None:
+def requantize(layer: Layer, bits: int) -> Requantization | None:
     """The constants of ``layer``; None where its totals or its shifts are out of the range of the DSP kernels."""
     if layer.weights_zero_point != 0:
         return None
-    right = -layer.shift.astype(np.int64)
-    multiplier = layer.multiplier.astype(np.int64)
+    right, multiplier = -layer.shift.astype(np.int64), layer.multiplier.astype(np.int64)
     low, high = _total_range(layer)
-    constant = (low == high) | (multiplier == 0)
-    fits = (low >= -_LIMIT) & (high < _LIMIT) & (right >= 1) & (multiplier >= 1 << 30)
+    first, last = _outputs(layer, low), _outputs(layer, high)
+    monotonic = (right >= 0) & (low >= INT32_MIN) & (high <= INT32_MAX)
+    constant = (low == high) | (monotonic & (first == last))
+    limit = 1 << (31 - bits)
+    fits = (low >= -limit) & (high < limit) & (right >= 1) & (multiplier >= 1 << 30)
     if not (fits | constant).all():
         return None
-    always = multiply_by_quantized_multiplier(wrap32(low), layer.multiplier, layer.shift)
-    always = np.clip(always + layer.output_zero_point, -128, 127) - layer.output_zero_point
-    sums = _columns(layer).astype(np.int64).sum(axis=1)
+    weights = _columns(layer) * ~constant[:, None]
+    total = np.where(constant, 4 * (first - layer.output_zero_point), layer.bias)
+    right, multiplier = np.where(constant, 1, right), np.where(constant, 1 << 30, multiplier)
     return Requantization(
-        bias=np.where(constant, 4 * always, layer.bias.astype(np.int64)) - layer.input_zero_point * sums,
-        multiplier=np.where(constant, 1 << 30, np.where(right >= 24, 0, multiplier)) * (multiplier != 0),
-        scale=1 << (25 - np.where(constant, 1, np.clip(right, 1, 24))),
-        ties=0 if layer.output_zero_point == -128 else 128,
+        weights=weights,
+        total=total - layer.input_zero_point * weights.sum(axis=1, dtype=np.int64),
+        multiplier=np.where(right < 32 - bits, multiplier, 0).astype(np.int32),
+        scale=(1 << (33 - bits - right.clip(max=32 - bits))).astype(np.int32),
+        ties=0 if layer.output_zero_point == -128 else 1 << (bits - 1),
     )
 
 
-def pack(layer: Layer) -> NDArray[Any] | None:
+def pack(constants: Requantization) -> NDArray[Any] | None:
     """Weights as words: uint32 [C_OUT, words], each channel's depth padded with zeros to a multiple of 4.
 
     None where some do not pack, and where the padding would add too much.
     """
-    weights = _columns(layer)
+    weights = constants.weights
     padding = -weights.shape[1] % 4
     if len(weights) * padding > max(_FREE, _GROWTH * weights.size):
         return None
@@ -82,14 +89,14 @@ def pack(layer: Layer) -> NDArray[Any] | None:
     halves = 256 * w[:, :, 0::2] + w[:, :, 1::2]
     if halves.min() < -(1 << 15):
         return None
-    halves &= 0xFFFF
-    return (halves[:, :, 0] | halves[:, :, 1] << 16).astype(np.uint32)
+    words = (halves[:, :, 0] & 0xFFFF) | (halves[:, :, 1] & 0xFFFF) << 16
+    return np.asarray(words.astype(np.uint32))
 
 
-def packed_bias(layer: Layer, constants: Requantization) -> NDArray[Any]:
+def packed_bias(constants: Requantization) -> NDArray[Any]:
     """int32 [C_OUT]: what the sums of packed weights begin with."""
-    odd = _columns(layer)[:, 1::2].astype(np.int64).sum(axis=1)
-    return wrap32(256 * constants.bias - 127 * odd).astype(np.int32)
+    odd = constants.weights[:, 1::2].sum(axis=1, dtype=np.int64)
+    return np.asarray(wrap32((constants.total << PACKED_BITS) - 127 * odd).astype(np.int32))
 
 
 def overlap(layer: Layer, pixels: int) -> Overlap:
@@ -129,6 +136,12 @@ def _columns(layer: Layer) -> NDArray[Any]:
     if layer.kind == "depthwise":
         return np.ascontiguousarray(layer.weights.reshape(-1, channels).T)
     return layer.weights.reshape(channels, -1)
+
+
+def _outputs(layer: Layer, totals: NDArray[Any]) -> NDArray[Any]:
+    """int64 [C_OUT]: the output of one accumulator of each channel."""
+    scaled = multiply_by_quantized_multiplier(wrap32(totals), layer.multiplier, layer.shift)
+    return np.asarray(np.clip(wrap32(scaled + layer.output_zero_point), -128, 127))
 
 
 def _total_range(layer: Layer) -> tuple[NDArray[Any], NDArray[Any]]:

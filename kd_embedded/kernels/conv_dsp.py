@@ -1,4 +1,4 @@
-"""conv_dsp: CONV_2D of one group on the DSP extension, four pixels by two channels at a time; the C file has its cost."""
+"""conv_dsp: CONV_2D of one group on the DSP extension, four pixels by two channels at a time; see the C file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.fixedpoint import wrap32
 from kd_embedded.kernels import _dsp
 from kd_embedded.kernels.clamp import clamped
 from kd_embedded.kernels.layers import Layer
@@ -21,14 +20,15 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     """The call; None for grouped layers and what ``_dsp`` cannot pack or requantize."""
     if layer.kind == "depthwise" or layer.groups != 1:
         return None
-    constants, words = _dsp.requantize(layer), _dsp.pack(layer)
+    constants = _dsp.requantize(layer, _dsp.PACKED_BITS)
+    words = None if constants is None else _dsp.pack(constants)
     if constants is None or words is None:
         return None
     overlap = _dsp.overlap(layer, _PIXELS)
-    parameters = np.stack((_dsp.packed_bias(layer, constants), constants.multiplier, constants.scale), axis=1)
+    parameters = np.stack((_dsp.packed_bias(constants), constants.multiplier, constants.scale), axis=1)
     args: dict[str, int | Array] = {
         "weights": Array("weights", _pairs(words), "weights"),
-        "parameters": Array("parameters", wrap32(_pairs(parameters)).astype(np.int32)),
+        "parameters": Array("parameters", _pairs(parameters)),
         **_geometry(layer),
         "words": words.shape[1],
         "backward": int(overlap.kind == "backward"),

@@ -23,27 +23,14 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     if not _one_row(layer) or layer.weights_zero_point != 0:
         return None
     depth, outputs = math.prod(layer.input_shape), layer.output_shape[2]
-    constants, words = _dsp.requantize(layer), _dsp.pack(layer) if depth % 4 == 0 else None
+    constants = _dsp.requantize(layer, _dsp.PACKED_BITS) if depth % 4 == 0 else None
     grouped = outputs // _CHANNELS * _CHANNELS
-    args: dict[str, int | Array]
-    if constants is None or words is None or not grouped:
+    args = _grouped(constants, grouped) if constants is not None and grouped else None
+    if args is None:
         grouped = 0
-        args = {"weights": 0, "parameters": 0, "groups": 0, "depth": depth, "multiplier": 0, "scale": 0}
-    else:
-        pairs = set(zip(constants.multiplier[:grouped].tolist(), constants.scale[:grouped].tolist(), strict=True))
-        one = len(pairs) == 1 and constants.multiplier[0] != 0
-        columns = (_dsp.packed_bias(layer, constants), constants.multiplier, constants.scale)
-        args = {
-            "weights": Array("weights", _groups([words[:grouped]]), "weights"),
-            "parameters": Array(
-                "parameters", _groups([c[:grouped, None].astype(np.int32) for c in columns[: 1 if one else 3]])
-            ),
-            "groups": grouped // _CHANNELS,
-            "depth": depth,
-            "multiplier": int(constants.multiplier[0]) if one else 0,
-            "scale": int(constants.scale[0]) if one else 0,
-        }
+        args = {"weights": 0, "parameters": 0, "groups": 0, "multiplier": 0, "scale": 0}
     args |= {
+        "depth": depth,
         "output_zero_point": layer.output_zero_point,
         "ties": 0 if layer.output_zero_point == -128 else 128,
         **_rest(layer, grouped),
@@ -59,9 +46,27 @@ def _one_row(layer: Layer) -> bool:
     return layer.kernel == layer.input_shape[:2] and (layer.dilation == (1, 1) or layer.kernel == (1, 1))
 
 
+def _grouped(constants: _dsp.Requantization, grouped: int) -> dict[str, int | Array] | None:
+    """The fields of the first ``grouped`` channels; None where their weights do not pack."""
+    words = _dsp.pack(constants)
+    if words is None:
+        return None
+    multiplier, scale = constants.multiplier[:grouped], constants.scale[:grouped]
+    one = bool((multiplier == multiplier[0]).all() and (scale == scale[0]).all() and multiplier[0] != 0)
+    bias = _dsp.packed_bias(constants)[:grouped]
+    columns = [bias] if one else [bias, multiplier, scale]
+    return {
+        "weights": Array("weights", _groups([words[:grouped]]), "weights"),
+        "parameters": Array("parameters", _groups([column[:, None] for column in columns])),
+        "groups": grouped // _CHANNELS,
+        "multiplier": int(multiplier[0]) if one else 0,
+        "scale": int(scale[0]) if one else 0,
+    }
+
+
 def _groups(columns: list[NDArray[Any]]) -> NDArray[Any]:
     """[C_OUT, N] each, flat as [C_OUT / 8][columns][N][8]."""
-    return np.stack([c.reshape(-1, _CHANNELS, c.shape[1]).swapaxes(1, 2) for c in columns], axis=1).ravel()
+    return np.asarray(np.stack([c.reshape(-1, _CHANNELS, c.shape[1]).swapaxes(1, 2) for c in columns], axis=1).ravel())
 
 
 def _rest(layer: Layer, first: int) -> dict[str, int | Array]:

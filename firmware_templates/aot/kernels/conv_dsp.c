@@ -70,7 +70,7 @@ enum { STEP_BYTES = 92, STEPS = 4 };
 #define KD_CONV_DSP_TIE(high) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
 
 /* All pairs of channels from tile->parameters to tile->end, for four pixels. */
-__attribute__((naked, noinline)) static void kd_conv_dsp_block(
+KD_DSP_ASSEMBLY static void kd_conv_dsp_block(
     __attribute__((unused)) const kd_conv_dsp_tile *tile) {
   __asm__ volatile(
       "push {r4-r11, lr}\n\t"

@@ -19,6 +19,13 @@
 
 #include "fixedpoint.h"
 
+/* A function that is its assembly, and of which the compiler assumes nothing. */
+#if defined(__clang__)
+#define KD_DSP_ASSEMBLY __attribute__((naked, noinline))
+#else
+#define KD_DSP_ASSEMBLY __attribute__((naked, noipa))
+#endif
+
 /* Four inputs from any address. */
 static inline uint32_t kd_dsp_load(const int8_t *from) {
   uint32_t word;

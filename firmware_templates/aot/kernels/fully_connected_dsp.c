@@ -69,7 +69,7 @@ enum { CHANNELS = 8, STEP_BYTES = 124, STEPS = 4 };
 #define KD_FULLY_CONNECTED_DSP_STORE(out) "ssat " out ", #8, " out "\n\tstrb " out ", [r0], #1\n\t"
 
 /* All groups of eight channels from tile->parameters to tile->end. */
-__attribute__((naked, noinline)) static void kd_fully_connected_dsp_groups(
+KD_DSP_ASSEMBLY static void kd_fully_connected_dsp_groups(
     __attribute__((unused)) const kd_fully_connected_dsp_tile *tile,
     __attribute__((unused)) const uint32_t *weights) {
   __asm__ volatile(
