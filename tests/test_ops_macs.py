@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kd_embedded import interpreters, ops
@@ -17,16 +16,16 @@ from kd_embedded.program import Call, Overlap, Target
 from kd_embedded.tflite.graph import Graph, Op
 from kd_embedded.tflite.read import parse_model
 from tests.kernel_runner import Job, Runner
-from tests.mac_models import Case, convolutions, dense_layers, depthwise_convolutions
+from tests.mac_models import Case, batches, convolutions, dense_layers, depthwise_convolutions, transposed_convolutions
 
-_BATCH = 60  # models for each child process: starting it takes longer than they do
 _STRATEGIES = {
     "conv": convolutions(),
     "depthwise": depthwise_convolutions(),
     "dense": dense_layers(),
+    "transposed": transposed_convolutions(),
 }
 _quick = settings(
-    max_examples=3,
+    max_examples=4,
     derandomize=True,
     deadline=None,
     database=None,
@@ -37,7 +36,9 @@ _quick = settings(
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
-    return Runner(tmp_path_factory.mktemp("kernels"), ["clip", "conv", "depthwise", "fully_connected"])
+    return Runner(
+        tmp_path_factory.mktemp("kernels"), ["clip", "conv", "depthwise", "fully_connected", "transpose_conv"]
+    )
 
 
 def _op(case: Case) -> tuple[Graph, Op]:
@@ -79,7 +80,7 @@ def test_reference_is_builtin_ref(kind: str) -> None:
         pytest.skip("needs tflite-runtime")
 
     @_quick
-    @given(st.lists(_STRATEGIES[kind], min_size=_BATCH, max_size=_BATCH))
+    @given(batches(_STRATEGIES[kind]))
     def check(cases: list[Case]) -> None:
         wanted = interpreters.run_batch("builtin_ref", [c.model for c in cases], [c.inputs for c in cases])
         for case, outputs in zip(cases, wanted, strict=True):
@@ -97,7 +98,7 @@ def test_kernels_are_the_reference(kind: str, overlapping: bool, runner: Runner)
     """Byte for byte and without undefined behaviour; overlapping, as close to the input as the call allows."""
 
     @_quick
-    @given(st.lists(_STRATEGIES[kind], min_size=_BATCH, max_size=_BATCH))
+    @given(batches(_STRATEGIES[kind]))
     def check(drawn: list[Case]) -> None:
         cases = [case for case in drawn if _is_accepted(case)]
         assert len(cases) > len(drawn) // 2
@@ -113,7 +114,7 @@ def _run(runner: Runner, cases: Sequence[Case], overlapping: bool) -> list[NDArr
     calls = [_lower(case) for case in cases]
     jobs, places = [], []
     for case, (first, *_) in zip(cases, calls, strict=True):
-        job, place = _job(case, first, first.overlaps[0] if overlapping else None)
+        job, place = _job(case, first, first.overlaps[0] if overlapping and first.overlaps else None)
         jobs.append(job)
         places.append(place)
     outputs = [areas[area][begin:end] for areas, (area, begin, end) in zip(runner.run(jobs), places, strict=True)]

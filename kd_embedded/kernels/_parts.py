@@ -32,13 +32,18 @@ def bias_array(bias: NDArray[Any]) -> Array:
 
 
 def scales(layer: Layer) -> dict[str, int | Array]:
+    """The fields ``multipliers``, ``shifts`` and ``per_channel`` of a layer."""
+    return scale_arrays(layer.multiplier, layer.shift)
+
+
+def scale_arrays(multiplier: NDArray[Any], shift: NDArray[Any]) -> dict[str, int | Array]:
     """The fields ``multipliers``, ``shifts``, ``per_channel``; one value of each where all channels have the same."""
-    pairs = np.stack([layer.multiplier, layer.shift])
+    pairs = np.stack([multiplier, shift])
     per_channel = bool((pairs != pairs[:, :1]).any())
-    count = len(layer.multiplier) if per_channel else 1
+    count = len(multiplier) if per_channel else 1
     return {
-        "multipliers": Array("multipliers", layer.multiplier[:count].astype(np.int32)),
-        "shifts": Array("shifts", layer.shift[:count].astype(np.int8)),
+        "multipliers": Array("multipliers", multiplier[:count].astype(np.int32)),
+        "shifts": Array("shifts", shift[:count].astype(np.int8)),
         "per_channel": int(per_channel),
     }
 

@@ -74,7 +74,7 @@ class _Window(NamedTuple):
 def _conv(graph: Graph, op: Op) -> Layer:
     source, output = activation(graph, op, 0), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 4)
-    batch, height, width, channels_in = _image(graph, op, source)
+    batch, height, width, channels_in = image(graph, op, source)
     channels, *kernel, per_group = weights.shape
     if channels_in % per_group or channels % (channels_in // per_group):
         raise refuse(graph, op, f"has {channels_in} input and {channels} output channels for filters of {per_group}")
@@ -98,9 +98,9 @@ def _conv(graph: Graph, op: Op) -> Layer:
 def _depthwise(graph: Graph, op: Op) -> Layer:
     source, output = activation(graph, op, 0), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 4)
-    batch, height, width, channels_in = _image(graph, op, source)
+    batch, height, width, channels_in = image(graph, op, source)
     one, *kernel, channels = weights.shape
-    factor = _option(graph, op, "depth_multiplier")
+    factor = option(graph, op, "depth_multiplier")
     if one != 1 or factor * channels_in != channels:
         raise refuse(
             graph, op, f"has depth_multiplier {factor} and {channels_in} channels for weights {list(weights.shape)}"
@@ -124,10 +124,10 @@ def _depthwise(graph: Graph, op: Op) -> Layer:
 def _windowed(graph: Graph, op: Op, **known: Any) -> Layer:
     """A convolution from what its kind has found: strides, dilations, padding, output shape, bias, range."""
     source, output = activation(graph, op, 0), result(graph, op)
-    stride = _steps(graph, op, "stride_h", "stride_w")
-    dilation = _steps(graph, op, "dilation_h_factor", "dilation_w_factor")
+    stride = steps(graph, op, "stride_h", "stride_w")
+    dilation = steps(graph, op, "dilation_h_factor", "dilation_w_factor")
     (height, width, _), kernel = known["input_shape"], known["kernel"]
-    padding = _option(graph, op, "padding")
+    padding = option(graph, op, "padding")
     rows = window(height, kernel[0], stride[0], dilation[0], padding)
     columns = window(width, kernel[1], stride[1], dilation[1], padding)
     channels = len(known["multiplier"])
@@ -205,28 +205,31 @@ def _dense_shape(graph: Graph, op: Op, source: Tensor, channels: int, depth: int
 def window(size: int, kernel: int, stride: int, dilation: int, padding: str) -> _Window:
     """Output size and padding before along one axis. Source: padding.h, ComputeOutSize and ComputePadding."""
     reach = (kernel - 1) * dilation + 1
-    output = (size + stride - 1) // stride if padding == "SAME" else (size + stride - reach) // stride
+    output = (size + stride - 1) // stride if padding == "SAME" else int((size + stride - reach) / stride)
     return _Window(output, max((output - 1) * stride + reach - size, 0) // 2)
 
 
-def _image(graph: Graph, op: Op, tensor: Tensor) -> tuple[int, int, int, int]:
+def image(graph: Graph, op: Op, tensor: Tensor) -> tuple[int, int, int, int]:
+    """N, H, W and C of an op's input."""
     if len(tensor.shape) != 4:
         raise refuse(graph, op, f"has an input (tensor {tensor.name}) of shape {list(tensor.shape)}")
     batch, height, width, channels = tensor.shape
     return batch, height, width, channels
 
 
-def _option(graph: Graph, op: Op, name: str) -> Any:
+def option(graph: Graph, op: Op, name: str) -> Any:
+    """The attribute ``name``, which has no default."""
     if name not in op.options:
         raise refuse(graph, op, f"lacks the attribute {name}")
     return op.options[name]
 
 
-def _steps(graph: Graph, op: Op, vertical: str, horizontal: str) -> tuple[int, int]:
-    steps = int(_option(graph, op, vertical)), int(_option(graph, op, horizontal))
-    if not all(1 <= step <= _MAX_STEP for step in steps):
-        raise refuse(graph, op, f"has {vertical} {steps[0]} and {horizontal} {steps[1]}")
-    return steps
+def steps(graph: Graph, op: Op, vertical: str, horizontal: str) -> tuple[int, int]:
+    """Two attributes that are strides or dilations."""
+    found = int(option(graph, op, vertical)), int(option(graph, op, horizontal))
+    if not all(1 <= step <= _MAX_STEP for step in found):
+        raise refuse(graph, op, f"has {vertical} {found[0]} and {horizontal} {found[1]}")
+    return found
 
 
 def _check_shape(graph: Graph, op: Op, output: Tensor, shape: tuple[int, ...]) -> None:
