@@ -1,0 +1,7 @@
+"""MAXIMUM: the larger of two operands."""
+
+from __future__ import annotations
+
+from kd_embedded.ops._extremes import extreme_op
+
+OP = extreme_op("MAXIMUM", largest=True)

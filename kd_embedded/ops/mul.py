@@ -1,0 +1,52 @@
+"""MUL: the product of two operands, requantized and held in a range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, wrap32
+from kd_embedded.ops._binary import Walk, binary_op, operand_quant, output_quant
+from kd_embedded.ops._lookup import divide32, multiplier
+from kd_embedded.ops._weights import activation_range
+from kd_embedded.ops.spec import output_tensor
+from kd_embedded.program import Call, Step
+from kd_embedded.tflite.graph import Graph, Op
+
+
+def _factor(graph: Graph, op: Op) -> tuple[int, int]:
+    """Multiplier and shift. Source: tensorflow/lite/kernels/mul.cc (v2.14), Prepare (in float32)."""
+    (first, _), (second, _), (output, _) = *(operand_quant(graph, op, i) for i in (0, 1)), output_quant(graph, op)
+    return multiplier(graph, op, divide32(first, second, by=output))
+
+
+def _function(graph: Graph, op: Op) -> Any:
+    """Source: internal/reference/integer_ops/mul.h, MulElementwise."""
+    factor, (low, high) = _factor(graph, op), activation_range(graph, op, output_tensor(graph, op))
+    zero_1, zero_2 = (operand_quant(graph, op, position)[1] for position in (0, 1))
+    zero_point = output_quant(graph, op)[1]
+
+    def compute(first: Any, second: Any) -> Any:
+        scaled = multiply_by_quantized_multiplier((first - zero_1) * (second - zero_2), *factor)
+        return np.clip(wrap32(scaled + zero_point), low, high)
+
+    return compute
+
+
+def _calls(graph: Graph, op: Op, walk: Walk) -> tuple[Step, ...]:
+    factor, (low, high) = _factor(graph, op), activation_range(graph, op, output_tensor(graph, op))
+    zero_a, zero_b = (operand_quant(graph, op, position)[1] for position in ((1, 0) if walk.exchanged else (0, 1)))
+    fields = walk.fields() | {
+        "zero_point_a": zero_a,
+        "zero_point_b": zero_b,
+        "zero_point": output_quant(graph, op)[1],
+        "multiplier": factor[0],
+        "shift": factor[1],
+        "low": low,
+        "high": high,
+    }
+    return (Call("mul", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
+
+
+OP = binary_op("MUL", _function, _calls)

@@ -1,0 +1,169 @@
+"""Ops without weights: the NumPy reference against BUILTIN_REF, the C kernels against the NumPy reference."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from fuzz import legs
+from fuzz.arithmetic import CASES
+from fuzz.build import Case
+from fuzz.draw import Draw
+from numpy.typing import NDArray
+
+from kd_embedded import interpreters, ops, reference
+from kd_embedded.errors import KdError, ModelError
+from kd_embedded.fixedpoint import quantize_multiplier
+from kd_embedded.ops import _libm, _sums
+from kd_embedded.program import Array, Call, Overlap, Target
+from kd_embedded.tflite.read import parse_model
+from tests.kernel_runner import Job, Runner
+
+_OPS = [name for name in CASES if ops.spec(name).lower is not None]
+_KERNELS = [
+    "add_exact",
+    "add_linear",
+    "clip",
+    "lookup",
+    "maximum",
+    "mul",
+    "prelu",
+    "squared_difference",
+]
+_BATCH = 40
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    return Runner(tmp_path_factory.mktemp("kernels"), _KERNELS)
+
+
+def _cases(name: str, count: int = _BATCH) -> list[Case]:
+    return [CASES[name](Draw.seeded(zlib.crc32(name.encode()), i)) for i in range(count)]
+
+
+@pytest.mark.parametrize("name", _OPS)
+def test_reference_is_builtin_ref(name: str) -> None:
+    if interpreters.oracle() != "builtin_ref":
+        pytest.skip("needs tflite-runtime")
+    cases, compared = _cases(name), 0
+    for case, wanted in zip(cases, legs.expected(cases), strict=True):
+        found = legs.numpy_leg(case)
+        assert not legs.difference(wanted, found), f"{case.made} {legs.difference(wanted, found)}"
+        if isinstance(wanted, KdError):
+            assert isinstance(found, KdError), f"{case.made} is refused by BUILTIN_REF alone: {wanted}"
+        else:
+            compared += 1
+    assert compared > _BATCH // 2
+
+
+@pytest.mark.parametrize("name", _OPS)
+def test_kernel_is_reference(name: str, runner: Runner) -> None:
+    """With the output apart from the inputs, and on each input that the call says it may lie on, at the limit."""
+    runs = [run for case in _cases(name) for run in _runs(case, name)]
+    assert len(runs) > _BATCH // 2
+    for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
+        found = areas[run.area][: run.wanted.nbytes].view(run.wanted.dtype)
+        assert np.array_equal(np.clip(found, *run.limits), run.wanted), run.case.made
+
+
+@pytest.mark.parametrize("name", ["ADD", "SUB"])
+def test_exact_sums_are_the_reference(name: str, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel for the few scales without a linear form, at all scales."""
+    monkeypatch.setattr(_sums, "linear", lambda found: None)
+    runs = [run for case in _cases(name) for run in _runs(case, name) if run.job.call.kernel == "add_exact"]
+    assert len(runs) > _BATCH // 2
+    for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
+        assert np.array_equal(areas[run.area][: run.wanted.nbytes], run.wanted), run.case.made
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A call, the area at whose start its output will be, and what that must be once held in ``limits``."""
+
+    case: Case
+    job: Job
+    area: int
+    wanted: NDArray[Any]
+    limits: tuple[int, int]
+
+
+def _runs(case: Case, name: str) -> Iterator[_Run]:
+    graph = parse_model(case.model, "case")
+    try:
+        values = reference.run_keeping(graph, case.inputs[:1], [t.index for t in graph.tensors if t.data is None])
+    except ModelError:
+        return
+    op = next(op for op in graph.ops if op.name == name)
+    lower = ops.spec(name).lower
+    assert lower is not None
+    call, *clip = lower(graph, op, Target())
+    if not isinstance(call, Call):
+        return
+    limits = (clip[0].args["low"], clip[0].args["high"]) if clip and isinstance(clip[0], Call) else (-(2**31), 2**31)
+    wanted = values[op.outputs[0]].reshape(-1)
+    inputs = [x.data if isinstance(x, Array) else values[x].reshape(-1) for x in call.inputs]
+    for overlap in (None, *call.overlaps):
+        job, area = _job(call, inputs, wanted.nbytes, overlap)
+        yield _Run(case, job, area, wanted, limits)
+
+
+def _job(call: Call, inputs: list[NDArray[Any]], size: int, overlap: Overlap | None) -> tuple[Job, int]:
+    """The call with each operand in an area of its own; with ``overlap``, input and output share one."""
+    areas, places = list(inputs), [(i, 0) for i in range(len(inputs))]
+    if overlap is None:
+        areas.append(np.full(size, 85, np.int8))
+        output = len(areas) - 1
+    else:
+        assert overlap.kind != "backward"
+        output, shared = overlap.input, inputs[overlap.input]
+        areas[output] = np.full(max(size, overlap.gap + shared.size), 85, np.int8)
+        areas[output][overlap.gap : overlap.gap + shared.size] = shared
+        places[output] = (output, overlap.gap)
+        places = [places[output] if call.inputs[i] is call.inputs[output] else p for i, p in enumerate(places)]
+    places.append((output, 0))
+    if call.scratch is not None:
+        areas.append(np.full(call.scratch, 85, np.int8))
+        places.append((len(areas) - 1, 0))
+    return Job(call, tuple(areas), tuple(places)), output
+
+
+def test_tanhf_is_that_of_the_c_library() -> None:
+    """Measured with glibc 2.36, at values around each branch of the algorithm; correct rounding differs by a unit."""
+    x = np.array([1e-30, 1e-8, 0.1, 0.25, -0.4, 0.6, -0.99, 1.0, 1.7, -2.5, 8.3, 9.5, -21.9, 40.0], np.float32)
+    wanted = [
+        0x0DA24260,
+        0x322BCC77,
+        0x3DCC1EBC,
+        0x3E7ACBF5,
+        0xBEC288AC,
+        0x3F097C15,
+        0xBF41E27E,
+        0x3F42F7D6,
+        0x3F6F76F8,
+        0xBF7C92C1,
+        0x3F7FFFFE,
+        0x3F800000,
+        0xBF800000,
+        0x3F800000,
+    ]
+    assert _libm.tanhf(x).view(np.uint32).tolist() == wanted
+
+
+def test_linear_sums_are_found_for_scales_of_real_models() -> None:
+    """Those of the residual additions of a ResNet-8, and ties; what is not found is left to the exact kernel."""
+
+    def found(scale_1: float, zero_1: int, scale_2: float, zero_2: int, scale: float, zero: int) -> _sums.Linear | None:
+        twice = 2 * max(scale_1, scale_2)
+        factors = [quantize_multiplier(real) for real in (scale_1 / twice, scale_2 / twice, twice / (scale * 2**20))]
+        return _sums.linear(_sums.Sum(*factors, zero_1, zero_2, zero))
+
+    assert found(0.039393551647663116, -128, 0.10419496148824692, 4, 0.050945673137903214, -128)
+    assert found(0.044761426746845245, -17, 0.11311884224414825, 4, 0.0532362163066864, -128)
+    assert found(0.08385830372571945, 38, 0.21724364161491394, -2, 0.1270691454410553, -128)
+    assert found(0.5, 3, 0.5, -7, 1.0, 0)
+    assert found(0.37678107619285583, 11, 0.09061428159475327, -12, 0.19978737831115723, 79) is None
