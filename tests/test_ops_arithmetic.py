@@ -157,13 +157,14 @@ def test_tanhf_is_that_of_the_c_library() -> None:
 def test_linear_sums_are_found_for_scales_of_real_models() -> None:
     """Those of the residual additions of a ResNet-8, and ties; what is not found is left to the exact kernel."""
 
-    def found(scale_1: float, zero_1: int, scale_2: float, zero_2: int, scale: float, zero: int) -> _sums.Linear | None:
-        twice = 2 * max(scale_1, scale_2)
-        factors = [quantize_multiplier(real) for real in (scale_1 / twice, scale_2 / twice, twice / (scale * 2**20))]
-        return _sums.linear(_sums.Sum(*factors, zero_1, zero_2, zero))
+    def found(first: tuple[float, int], second: tuple[float, int], output: tuple[float, int], sign: int = 1) -> Any:
+        twice = 2 * max(first[0], second[0])
+        reals = (first[0] / twice, second[0] / twice, twice / (output[0] * 2**20))
+        a, (multiplier_b, shift_b), c = (quantize_multiplier(real) for real in reals)
+        return _sums.linear(_sums.Sum(a, (sign * multiplier_b, shift_b), c, first[1], second[1], output[1]))
 
-    assert found(0.039393551647663116, -128, 0.10419496148824692, 4, 0.050945673137903214, -128)
-    assert found(0.044761426746845245, -17, 0.11311884224414825, 4, 0.0532362163066864, -128)
-    assert found(0.08385830372571945, 38, 0.21724364161491394, -2, 0.1270691454410553, -128)
-    assert found(0.5, 3, 0.5, -7, 1.0, 0)
-    assert found(0.37678107619285583, 11, 0.09061428159475327, -12, 0.19978737831115723, 79) is None
+    assert found((0.039393551647663116, -128), (0.10419496148824692, 4), (0.050945673137903214, -128))
+    assert found((0.044761426746845245, -17), (0.11311884224414825, 4), (0.0532362163066864, -128))
+    assert found((0.08385830372571945, 38), (0.21724364161491394, -2), (0.1270691454410553, -128))
+    assert found((0.5, 3), (0.5, -7), (1.0, 0))
+    assert found((0.37678107619285583, 11), (0.09061428159475327, -12), (0.19978737831115723, 79), -1) is None
