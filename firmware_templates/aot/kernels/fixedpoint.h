@@ -22,11 +22,15 @@ static inline int32_t kd_high_mul(int32_t a, int32_t b) {
   return (int32_t)(product >> 31); /* every compiler for these cores shifts negative numbers arithmetically */
 }
 
-/* x / 2^exponent to nearest, ties away from zero; exponent 0 to 31. */
+/* x / 2^exponent to nearest, ties away from zero; exponent 0 to 31, x not INT32_MIN (no kd_high_mul by a multiplier is).
+ * For a negative x the tie goes down if x - 1 is rounded with ties up.
+ */
 static inline int32_t kd_round_shift(int32_t x, int32_t exponent) {
-  const int32_t mask = (int32_t)((((uint32_t)1 << exponent) - 1u) & 0x7fffffffu);
-  const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
-  return (x >> exponent) + ((x & mask) > threshold ? 1 : 0);
+  if (exponent == 0) {
+    return x;
+  }
+  const int32_t twice = (x + (x >> 31)) >> (exponent - 1);
+  return (twice >> 1) + (twice & 1);
 }
 
 /* x * multiplier / 2^31 * 2^shift; the left shift wraps. Source: TFLite common.h, MultiplyByQuantizedMultiplier. */
