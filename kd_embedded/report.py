@@ -15,27 +15,26 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kd_embedded import artifacts, report_pictures
+from kd_embedded import artifacts, codegen, report_pictures
 from kd_embedded.boards import Board, load_boards
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import read_marker
 from kd_embedded.config import RunSpec, TeacherSpec, config_sha256
-from kd_embedded.fit import ARENA_MARGIN_BYTES, Fit, fit
+from kd_embedded.fit import ARENA_MARGIN_BYTES, FLASH_PARTS, RAM_PARTS, Fit
 from kd_embedded.tflite.analyze import OpCost, analyze
 from kd_embedded.tflite.graph import Graph, Tensor
-from kd_embedded.tflite.read import parse_model, read_bytes
-from kd_embedded.validate import failures
+from kd_embedded.tflite.read import read_bytes
+from kd_embedded.validate import device, failures
 
 TEMPLATE = "report.html.j2"
 
-FLASH_PARTS = ("framework and runtime", "model", "golden vectors")
-RAM_PARTS = ("framework and runtime", "arena", "kernel scratch", "margin")
 _INTERPRETERS = {
     "builtin_ref": "BUILTIN_REF",
     "default": "Default kernels",
     "tflm": "TensorFlow Lite Micro",
     "reference": "kd-embedded",
 }
+_ENGINES = {"tflm": "TensorFlow Lite Micro", "aot": "the integer references of the aot engine"}
 _SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside the classes
 _MANY_CLASSES = 24  # above, it is set in small type
 _SHADES = 9
@@ -47,7 +46,8 @@ History = Sequence[Mapping[str, float]]
 class Artifacts:
     """What the page quotes. ``record`` is run.json without the report's own entry, ``boards`` all there are.
 
-    ``arena`` is that of the model without a board's scratch; ``markers`` are those of the generated projects, by board.
+    ``model`` is the student's .tflite file, ``arena`` its arena without a board's scratch; ``markers`` are those of the
+    generated projects, by board.
     """
 
     spec: RunSpec
@@ -56,6 +56,7 @@ class Artifacts:
     validation: Mapping[str, Any]
     teachers: Sequence[History]
     student: History
+    model: bytes
     graph: Graph
     arena: Arena
     boards: tuple[Board, ...]
@@ -73,17 +74,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Size:
-    """What the firmware takes of one board; ``golden_bytes`` is the part of its flash for the golden vectors."""
+    """What the firmware takes of one board."""
 
     board: Board
     chosen: bool
     fit: Fit
-    golden_bytes: int
 
 
 def read(folder: Path, spec: RunSpec) -> Artifacts:
     """The artifacts of a run in ``folder``. Raises KdError where one is absent or broken."""
-    graph = parse_model(read_bytes(folder / artifacts.STUDENT_INT8), artifacts.STUDENT_INT8)
+    model = read_bytes(folder / artifacts.STUDENT_INT8)
+    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8, spec.codegen.engine)
     validation = artifacts.read_json(folder / artifacts.VALIDATION)
     record = artifacts.read_json(folder / artifacts.RUN)
     stages = {name: entry for name, entry in record["stages"].items() if name != "report"}
@@ -94,6 +95,7 @@ def read(folder: Path, spec: RunSpec) -> Artifacts:
         validation=validation,
         teachers=artifacts.read_json(folder / artifacts.TEACHER_HISTORY),
         student=artifacts.read_json(folder / artifacts.STUDENT_HISTORY),
+        model=model,
         graph=graph,
         arena=Arena(**validation["arena"]),
         boards=load_boards(),
@@ -127,7 +129,7 @@ def render(found: Artifacts) -> str:
         confusion=_confusion(found.validation),
         curves=list(_curves(found)),
         sizes=sizes,
-        size_pictures=_size_pictures(sizes, found),
+        size_pictures=_size_pictures(sizes),
         flash_parts=FLASH_PARTS,
         ram_parts=RAM_PARTS,
         margin=ARENA_MARGIN_BYTES,
@@ -136,6 +138,7 @@ def render(found: Artifacts) -> str:
         graph=found.graph,
         edges=[("Input", _edge(found.graph.input)), ("Output", _edge(found.graph.output))],
         arena=found.arena,
+        engine=found.spec.codegen.engine,
         budgets=list(_budgets(found.validation)),
         projects=_projects(found, sizes),
         golden=_golden_vectors(found),
@@ -156,29 +159,27 @@ def verdict(validation: Mapping[str, Any]) -> Verdict:
     if parted:
         title = "Wrong on the board" + (f", and {short}" if missed else "")
         return Verdict("bad", title, (*parted, *misses))
-    tflm, samples = validation["interpreters"]["tflm"], validation["samples"]
-    if validation["missing_proof"] or not tflm["bytes_compared"]:
+    (proven, _), samples = device(validation), validation["samples"]
+    if validation["missing_proof"] or not proven["bytes_compared"]:
         title = "Not proven" + (f", and {short}" if missed else "")
         by = "TensorFlow Lite Micro itself" if validation["oracle"] == "tflm" else "the interpreters below"
         ran = f"The int8 model was measured on {samples:,} test samples with {by}, but a proof is missing."
         return Verdict("bad" if missed else "warn", title, (ran, *validation["missing_proof"], *misses))
     proof = (
-        f"BUILTIN_REF and TensorFlow Lite Micro both ran the int8 model on {samples:,} test samples: "
-        f"all {tflm['bytes_compared']:,} output bytes are equal."
+        f"BUILTIN_REF and {_ENGINES[validation['engine']]} both ran the int8 model on {samples:,} test samples: "
+        f"all {proven['bytes_compared']:,} output bytes are equal."
     )
     return Verdict("bad" if missed else "good", f"Proven, but {short}" if missed else "Proven", (proof, *misses))
 
 
 def board_sizes(found: Artifacts) -> list[Size]:
     """The model on every board: what it takes, and whether it fits."""
-    vectors = _golden_vectors(found)
-    golden = vectors * (found.graph.input.bytes + found.graph.output.bytes)
+    spec = found.spec.codegen.model_copy(update={"golden_vectors": _golden_vectors(found)})
     return [
         Size(
             board,
             board.name in found.spec.project.boards,
-            fit(board, found.graph, found.arena.bytes, golden_vectors=vectors),
-            golden,
+            codegen.fit(found.model, found.graph, board, spec, found.arena),
         )
         for board in found.boards
     ]
@@ -283,29 +284,23 @@ def _curve(history: History, title: str, otherwise: str) -> dict[str, Any]:
     }
 
 
-def _size_pictures(sizes: Sequence[Size], found: Artifacts) -> list[Markup]:
+def _size_pictures(sizes: Sequence[Size]) -> list[Markup]:
     flash = [
         report_pictures.Bar(
             size.board.name,
             size.chosen,
             size.fit.fits,
-            (size.board.allowance.flash_bytes, found.graph.model_bytes, size.golden_bytes),
+            size.fit.flash_parts,
             size.board.flash_bytes,
         )
         for size in sizes
     ]
     ram = [
-        report_pictures.Bar(size.board.name, size.chosen, size.fit.fits, _ram_parts(size, found), size.board.ram_bytes)
+        report_pictures.Bar(size.board.name, size.chosen, size.fit.fits, size.fit.ram_parts, size.board.ram_bytes)
         for size in sizes
     ]
     pictures = ((flash, "Flash, share of what the board has"), (ram, "RAM, share of what the board has"))
     return [Markup(report_pictures.sizes(bars, title)) for bars, title in pictures]  # board names are checked
-
-
-def _ram_parts(size: Size, found: Artifacts) -> tuple[int, ...]:
-    """RAM by RAM_PARTS; the arena is rounded up, and the margin takes the rest."""
-    margin = size.fit.arena_bytes - found.arena.bytes - size.fit.scratch_bytes
-    return size.board.allowance.ram_bytes, found.arena.bytes, size.fit.scratch_bytes, margin
 
 
 def _shares(ops: Sequence[OpCost]) -> list[int]:

@@ -22,6 +22,8 @@ from kd_embedded.tflite.read import parse_model, read_bytes
 
 Array = NDArray[Any]
 _KIB = 1024
+# The interpreter that computes what each engine's firmware does, and what messages call it.
+_DEVICES = {"tflm": ("tflm", "TFLM"), "aot": ("reference", "kd-embedded's aot engine")}
 
 
 def validate(
@@ -34,14 +36,17 @@ def validate(
     student_logits: Array | None = None,
     budgets: BudgetSpec | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
+    engine: str = "tflm",
     progress: Progress = Progress(),  # noqa: B008  # it has no state
 ) -> dict[str, Any]:
     """Runs the int8 ``model`` in every interpreter there is; gives the document of validation.json, null where unknown.
 
     ``x`` is float32 [N, ...] in the model's real units, or int8 [N, ...] as it is; ``y`` int [N]. The logits are
-    [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets.
-    A missed budget and a difference between BUILTIN_REF and TFLM are in the document, and told by ``failures``.
-    Raises ModelError where the model is not full int8 or TFLM refuses it, DataError where the samples do not suit it.
+    [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets; ``engine`` is the
+    firmware's. A missed budget and a difference between BUILTIN_REF and the engine (TFLM; the references of its ops for
+    aot) are in the document, and told by ``failures``.
+    Raises ModelError where the model is not full int8 or the engine refuses it, DataError where the samples do not suit
+    it.
     """
     data = read_bytes(model)
     graph = parse_model(data, str(model))
@@ -49,7 +54,7 @@ def validate(
     x_q = _inputs(graph, x)
     labels = _labels(graph, y, len(x_q))
     comparison = compare(data, x_q, progress=progress)
-    oracle = _oracle(comparison, str(model))
+    oracle = _oracle(comparison, engine, str(model))
     classes = {
         "teacher": _classes(teacher_logits, len(x_q)),
         "student_float": _classes(student_logits, len(x_q)),
@@ -67,10 +72,11 @@ def validate(
         **_per_class(graph, classes["student_int8"], labels, class_names, accuracy["student_int8"]),
         "agreement": _agreements(classes),
         "drop": drop,
-        "interpreters": {name: _interpreter(comparison, name, labels) for name in interpreters.NAMES},
+        "engine": engine,
+        "interpreters": {name: _interpreter(comparison, name, engine, labels) for name in interpreters.NAMES},
         "oracle": oracle or None,
-        "missing_proof": _missing_proof(comparison),
-        "first_difference": _first_difference(data, graph, x_q, comparison),
+        "missing_proof": _missing_proof(comparison, engine),
+        "first_difference": _first_difference(data, graph, x_q, comparison, engine),
         "budgets": _budgets(budgets or BudgetSpec(), accuracy["student_int8"], drop["teacher_to_int8"], sizes or {}),
     }
 
@@ -81,15 +87,21 @@ def failures(document: Mapping[str, Any]) -> list[str]:
     return ([wrong] if wrong else []) + [_miss(budget) for budget in document["budgets"] if not budget["met"]]
 
 
+def device(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The figures of the interpreter that computes what the firmware does, and what to call it."""
+    name, title = _DEVICES[document["engine"]]
+    return document["interpreters"][name], title
+
+
 def departure(document: Mapping[str, Any]) -> str:
-    """The line that says where TFLM parts from BUILTIN_REF, naming the op; "" where both compute the same bytes."""
-    parted = document["interpreters"]["tflm"]
+    """The line that says where the engine parts from BUILTIN_REF, naming the op; "" where all bytes are the same."""
+    parted, title = device(document)
     if document["oracle"] != "builtin_ref" or not parted["bytes_different"]:
         return ""
     found = document["first_difference"]
     op = f"op {found['op_index']} ({found['op_name']}, tensor {found['tensor']})" if found else "no single op"
     return (
-        f"BUILTIN_REF and TFLM differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
+        f"BUILTIN_REF and {title} differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
         f"{parted['max_difference']}; {op} is the first to differ: replace that layer, or the board will compute "
         "something else than was measured here"
     )
@@ -123,11 +135,12 @@ def _labels(graph: Graph, y: Array | None, samples: int) -> Array | None:
     return y
 
 
-def _oracle(comparison: Comparison, where: str) -> str:
-    """The interpreter whose outputs are the device's, or "" where none is here. A model TFLM refuses ends here."""
-    refused = comparison.refused.get("tflm")
-    if refused and not interpreters.available()["tflm"]:
-        raise interpreters.ModelRefusedError(f"TFLM {refused}", where=where, todo="replace the layer it names")
+def _oracle(comparison: Comparison, engine: str, where: str) -> str:
+    """The interpreter whose outputs are the device's, or "" where none is here. What the engine refuses ends here."""
+    name, title = _DEVICES[engine]
+    refused = comparison.refused.get(name)
+    if refused and not interpreters.available()[name]:
+        raise interpreters.ModelRefusedError(f"{title}: {refused}", where=where, todo="replace the layer it names")
     exact = [name for name in (interpreters.oracle(), "tflm", "reference") if name in comparison.outputs]
     if not exact and "builtin_ref" not in comparison.outputs:
         raise ModelError(f"no interpreter runs it: {comparison.refused['reference']}", where=where)
@@ -179,9 +192,10 @@ def _agreements(classes: Mapping[str, Array | None]) -> dict[str, float | None]:
     }
 
 
-def _interpreter(comparison: Comparison, name: str, labels: Array | None) -> dict[str, Any]:
-    """One interpreter's figures: TFLM against BUILTIN_REF, each other against TFLM or what else there is."""
-    rivals = [rival for rival in ("tflm", "builtin_ref", "reference") if rival != name and rival in comparison.outputs]
+def _interpreter(comparison: Comparison, name: str, engine: str, labels: Array | None) -> dict[str, Any]:
+    """One interpreter's figures: the device's against BUILTIN_REF, each other against the device or what else is."""
+    order = dict.fromkeys((_DEVICES[engine][0], "builtin_ref", "tflm", "reference"))
+    rivals = [rival for rival in order if rival != name and rival in comparison.outputs]
     against = rivals[0] if rivals and name in comparison.outputs else None
     found = comparison.difference(name, against) if against else None
     predicted = metrics.predicted_classes(comparison.outputs[name]) if name in comparison.outputs else None
@@ -195,24 +209,28 @@ def _interpreter(comparison: Comparison, name: str, labels: Array | None) -> dic
     }
 
 
-def _missing_proof(comparison: Comparison) -> list[str]:
+def _missing_proof(comparison: Comparison, engine: str) -> list[str]:
     lines = []
-    if reason := comparison.refused.get("tflm"):
-        lines.append(f"TFLM did not run here ({reason}): that the board computes these bytes is not shown.")
+    name, title = _DEVICES[engine]
+    if reason := comparison.refused.get(name):
+        lines.append(f"{title} did not run here ({reason}): that the board computes these bytes is not shown.")
     if interpreters.oracle() != "builtin_ref":
-        if "reference" in comparison.refused:
-            lines.append("tflite-runtime is not installed here: nothing independent confirms what TFLM computes.")
+        if not ({"reference", "tflm"} - {name}) & comparison.outputs.keys():
+            lines.append(f"tflite-runtime is not installed here: nothing independent confirms what {title} computes.")
     elif reason := comparison.refused.get("builtin_ref"):
-        lines.append(f"BUILTIN_REF did not run ({reason}): nothing independent confirms what TFLM computes.")
+        lines.append(f"BUILTIN_REF did not run ({reason}): nothing independent confirms what {title} computes.")
     return lines
 
 
-def _first_difference(data: bytes, graph: Graph, x_q: Array, comparison: Comparison) -> dict[str, Any] | None:
-    found = comparison.difference("builtin_ref", "tflm")
+def _first_difference(
+    data: bytes, graph: Graph, x_q: Array, comparison: Comparison, engine: str
+) -> dict[str, Any] | None:
+    name = _DEVICES[engine][0]
+    found = comparison.difference("builtin_ref", name)
     if interpreters.oracle() != "builtin_ref" or found is None or not found.bytes_different:
         return None
-    telling = differing_first(x_q, comparison.outputs["builtin_ref"], comparison.outputs["tflm"])
-    first = first_difference(data, graph, telling)
+    telling = differing_first(x_q, comparison.outputs["builtin_ref"], comparison.outputs[name])
+    first = first_difference(data, graph, telling, other=name)
     return asdict(first) if first else None
 
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import needs_reference, needs_tflm
 from tflite_builder import O, T, build, dense, relu6_alone
 
-from kd_embedded import interpreters
+from kd_embedded import interpreters, reference
 from kd_embedded.artifacts import to_json
 from kd_embedded.config import BudgetSpec
 from kd_embedded.errors import DataError, ModelError
@@ -101,11 +101,40 @@ def test_tflm_going_its_own_way_fails_and_names_the_op(tmp_path: Path) -> None:
     assert line.startswith("BUILTIN_REF and TFLM differ in ") and "op 1 (RELU6, tensor tensor_4)" in line
 
 
+@needs_reference
+def test_the_aot_engine_is_measured_by_its_own_references(model: Path) -> None:
+    model.write_bytes(relu6_alone(after_dense=True))
+    document = validate(model, X, engine="aot")
+    assert document["interpreters"]["tflm"]["bytes_different"] > 0 and failures(document) == []
+    entry = document["interpreters"]["reference"]
+    assert (entry["against"], entry["bytes_different"]) == ("builtin_ref", 0) and entry["bytes_compared"] == 160
+    assert document["interpreters"]["tflm"]["against"] == "reference"
+    assert document["engine"] == "aot" and document["first_difference"] is None and document["missing_proof"] == []
+
+
+@needs_reference
+def test_an_aot_reference_that_is_wrong_fails_and_names_the_op(model: Path, monkeypatch) -> None:
+    real = reference.run_keeping
+
+    def wrong(graph, inputs, tensors):
+        return {index: value ^ np.int8(1) for index, value in real(graph, inputs, tensors).items()}
+
+    monkeypatch.setattr(reference, "run_keeping", wrong)
+    (line,) = failures(validate(model, X, engine="aot"))
+    assert line.startswith("BUILTIN_REF and kd-embedded's aot engine differ in 160 of 160 bytes, by up to 1; op 0")
+
+
+def test_a_model_outside_the_aot_engine_is_an_error(model: Path) -> None:
+    model.write_bytes(NO_REFERENCE)
+    with pytest.raises(ModelError, match=r"aot engine: op 0 \(ZEROS_LIKE\) is not in the aot engine"):
+        validate(model, X, engine="aot")
+
+
 @needs_tflm
 def test_a_model_that_tflm_refuses_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "exp.tflite"
     path.write_bytes(build([T([1, 8]), T([1, 8])], [O("EXP", [0], [1])]))
-    with pytest.raises(ModelError, match=r"exp.tflite: TFLM cannot run the model: .*EXP"):
+    with pytest.raises(ModelError, match=r"exp.tflite: TFLM: cannot run the model: .*EXP"):
         validate(path, X)
 
 

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from kd_embedded import artifacts, codegen, distill, keras_files
 from kd_embedded import validate as validation
-from kd_embedded.codegen.arena import Arena, size_arena
-from kd_embedded.fit import fit
+from kd_embedded.codegen.arena import Arena
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import teach
 from kd_embedded.stages.distill import load_teachers
-from kd_embedded.tflite.graph import Graph
 
 
 def work(run: Run) -> None:
@@ -23,8 +21,10 @@ def work(run: Run) -> None:
     test = teach.splits(run).test
     x = run.data.inputs(test)
     model = run.path(artifacts.STUDENT_INT8).read_bytes()
-    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8)
-    arena = size_arena(model, graph)
+    spec = run.spec.codegen
+    graph = codegen.checked_graph(model, artifacts.STUDENT_INT8, spec.engine)
+    arena = codegen.ENGINES[spec.engine].arena(model, graph)
+    fits = {board.name: codegen.fit(model, graph, board, spec, arena) for board in run.boards}
     document = validation.validate(
         run.path(artifacts.STUDENT_INT8),
         x,
@@ -33,10 +33,12 @@ def work(run: Run) -> None:
         teacher_logits=_teacher_scores(run, x),
         student_logits=distill.predict([keras_files.load(run.path(artifacts.STUDENT))], lambda i: x[i], len(x))[:, 0],
         budgets=run.spec.budgets,
-        sizes=_sizes(run, graph, arena),
+        sizes={name: (found.flash_bytes, found.ram_bytes) for name, found in fits.items()},
+        engine=spec.engine,
         progress=run.progress,
     )
-    artifacts.write_json(run.path(artifacts.VALIDATION), {**document, "arena": asdict(arena)})
+    exact = Arena(max(found.arena_bytes for found in fits.values()), probed=True)
+    artifacts.write_json(run.path(artifacts.VALIDATION), {**document, "arena": asdict(arena or exact)})
 
 
 def _teacher_scores(run: Run, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -45,13 +47,6 @@ def _teacher_scores(run: Run, x: NDArray[np.float32]) -> NDArray[np.float32]:
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     averaged: NDArray[np.float32] = (exponentials / exponentials.sum(-1, keepdims=True)).mean(1)
     return averaged
-
-
-def _sizes(run: Run, graph: Graph, arena: Arena) -> dict[str, tuple[int, int]]:
-    """Flash and RAM of the whole firmware on each board, in bytes."""
-    vectors = run.spec.codegen.golden_vectors
-    found = {board.name: fit(board, graph, arena.bytes, golden_vectors=vectors) for board in run.boards}
-    return {name: (sizes.flash_bytes, sizes.ram_bytes) for name, sizes in found.items()}
 
 
 STAGE = Stage(
