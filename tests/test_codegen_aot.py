@@ -194,6 +194,25 @@ def test_cross_compilers_have_nothing_to_say(family: Family, tmp_path: Path) -> 
             c_models.compile_c(tmp_path / f"{model}.c", flags, compiler="arm-none-eabi-gcc")
 
 
+def family_of(kernel: str) -> Family:
+    return next((family for family in FAMILIES if kernel.endswith(f"_{family}")), "c")
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "arm-none-eabi-gcc"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_kernels_in_one_source(family: Family, compiler: str, tmp_path: Path) -> None:
+    """Whatever a model calls, no two kernels share a name; those with instructions of their own compile for them."""
+    names = sorted(path.stem for path in (templates_dir() / "aot" / "kernels").glob("*.c"))
+    chosen = [name for name in names if family_of(name) in ("c", family)]
+    if compiler != "arm-none-eabi-gcc":
+        chosen = [name for name in chosen if family_of(name) == "c"]
+    (tmp_path / "all.c").write_text(c_source._embedded(chosen))
+    flags = c_models.ARM[family] if compiler == "arm-none-eabi-gcc" else ()
+    made = c_models.compile_c(tmp_path / "all.c", (*flags, "-O2"), compiler=compiler)
+    public = [line.split()[-1] for line in c_models.run([require_tool("nm"), str(made)]).splitlines() if " W " in line]
+    assert len(public) == len(chosen) and all(re.fullmatch(r"kd_\w+_[0-9a-f]{8}", name) for name in public)
+
+
 def test_risc_v(tmp_path: Path) -> None:
     c_models.write(tmp_path, single_file(compiled("tiny"), "tiny"))
     flags = ("-march=rv32imac", "-mabi=ilp32", "-Os", "--specs=picolibc.specs")
