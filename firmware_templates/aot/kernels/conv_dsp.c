@@ -164,7 +164,8 @@ static void kd_conv_dsp_single(const kd_conv_dsp_tile *tile, const int32_t *para
   }
   const int32_t sums[PIXELS] = {a, b, c, d};
   for (int32_t i = 0; i < pixels; i++) {
-    output[i * tile->stride] = kd_dsp_output(sums[i], parameters[1], parameters[2], tile->ties, tile->zero_point);
+    output[i * tile->stride] = kd_dsp_output(sums[i], parameters[1], parameters[2], KD_DSP_HALF, tile->ties,
+                                               tile->zero_point);
   }
 }
 

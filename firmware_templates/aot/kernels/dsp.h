@@ -45,16 +45,30 @@ static inline int16x2_t kd_dsp_high_bytes(uint32_t word) {
 /* Bits of 127 - x, as an unsigned byte, are those of x but for the low seven. */
 static inline int16x2_t kd_dsp_odd(uint32_t inputs) { return (int16x2_t)(inputs ^ 0x007f007fu); }
 
-/* Half of a multiplier's unit in the high word of 256 * total * multiplier: rounds the first of the two roundings. */
-enum { KD_DSP_HALF = 64 };
-
-/* The output of a sum of 256 * total: see kernels/dsp.py, ``requantize``. `ties` is 128 where ties of negative values
- * are to round down, 0 where such values end in -128 in any case. */
-static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t ties, int32_t zero_point) {
-  int32_t high = (int32_t)(((int64_t)sum * multiplier) >> 32) + KD_DSP_HALF;
-  high -= ties & (high >> 31);
-  high = (int32_t)(((int64_t)high * scale + ((int64_t)1 << 31)) >> 32) + zero_point;
-  return (int8_t)kd_clamp(high, -128, 127);
+/* The high word of (sum << 32) + a * b; in assembly, for ACLE has no such intrinsic. */
+static inline int32_t kd_dsp_high(int32_t a, int32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smmla %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
 }
+
+/* The same, rounded: ties up. */
+static inline int32_t kd_dsp_high_rounded(int32_t a, int32_t b, int32_t sum) {
+  int32_t result;
+  __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+/* The output of a sum, by the constants of kernels/_dsp.py: `half` is half of a unit of the high word of sum *
+ * multiplier, for the first of two roundings. `ties` is 2 * half where ties of negative values are to round down, 0 where
+ * such values end in -128 in any case. */
+static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t half, int32_t ties,
+                                   int32_t zero_point) {
+  int32_t high = kd_dsp_high(sum, multiplier, half);
+  high -= ties & (high >> 31);
+  return (int8_t)kd_clamp(kd_dsp_high_rounded(high, scale, zero_point), -128, 127);
+}
+
+enum { KD_DSP_HALF = 64 }; /* for packed weights, whose sums are 256 * total */
 
 #endif /* KD_DSP_H */
