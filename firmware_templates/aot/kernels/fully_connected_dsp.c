@@ -35,7 +35,7 @@ typedef struct {
 typedef char kd_fully_connected_dsp_layout
     [sizeof(void *) == 4 && offsetof(kd_fully_connected_dsp_tile, ties) == 40 ? 1 : -1];
 
-enum { CHANNELS = 8, STEP_BYTES = 124, STEPS = 4 };
+enum { CHANNELS = 8, DENSE_STEP_BYTES = 124, DENSE_STEPS = 4 };
 
 /* Weights of two channels with the input of r4 (even) and lr (odd). */
 #define KD_FULLY_CONNECTED_DSP_TWO(a, b)                        \
@@ -143,7 +143,7 @@ void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_
   if (groups > 0) {
     kd_fully_connected_dsp_tile tile;
     tile.input = input;
-    tile.skip = ((STEPS - (depth >> 2) % STEPS) % STEPS) * STEP_BYTES;
+    tile.skip = ((DENSE_STEPS - (depth >> 2) % DENSE_STEPS) % DENSE_STEPS) * DENSE_STEP_BYTES;
     tile.input_end = input + depth;
     tile.parameters = args->parameters;
     tile.end = args->parameters + groups * (args->multiplier != 0 ? CHANNELS : 3 * CHANNELS);
