@@ -187,7 +187,7 @@ def _step(program: Program, constants: _Constants, step: Step, scratch: int | No
             "",
         ]
     operands = [_operand(program, constants, value, step.op) for value in (*step.inputs, *step.outputs)]
-    operands += [] if scratch is None else [_address(scratch)]
+    operands += [] if step.scratch is None else [_address(scratch or 0)]
     return [*comment, *_call(constants, step, operands), ""]
 
 
