@@ -27,11 +27,15 @@ _OPS = [name for name in CASES if ops.spec(name).lower is not None]
 _KERNELS = [
     "add_exact",
     "add_linear",
+    "average_pool_2d",
     "clip",
     "lookup",
+    "max_pool_2d",
     "maximum",
+    "mean",
     "mul",
     "prelu",
+    "reduce_max",
     "squared_difference",
 ]
 _BATCH = 40
