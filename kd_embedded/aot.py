@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from kd_embedded import ops, streaming
 from kd_embedded.ops.spec import refuse
+from kd_embedded.passes.dead_channels import Saving, remove_dead_channels
 from kd_embedded.passes.fold_shapes import fold_shapes
 from kd_embedded.passes.strip_edges import strip_edges
 from kd_embedded.planner import Plan, plan
@@ -33,7 +34,8 @@ class Program:
 
     ``graph`` is what was compiled: the model's, less what the passes took away. ``steps`` are in the order of
     execution, ``plan`` says where each tensor and each call's scratch lies in the arena of ``arena_bytes``, whose start
-    is aligned to 4. ``macs`` holds the multiply-accumulates of each op by its index.
+    is aligned to 4. ``macs`` holds the multiply-accumulates of each op of the model by its index, ``savings`` how many
+    of them went with dead channels.
     """
 
     graph: Graph
@@ -41,6 +43,7 @@ class Program:
     steps: tuple[Step, ...]
     plan: Plan
     macs: Mapping[int, int]
+    savings: tuple[Saving, ...]
 
     @property
     def arena_bytes(self) -> int:
@@ -92,9 +95,10 @@ def compile_graph(graph: Graph, target: Target) -> Program:
     check_int8_edges(graph, graph.name)
     for op in graph.ops:
         _check_op(graph, op)
-    steps = _steps(graph, target)
     macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
-    return Program(graph, target, steps, _plan(graph, steps), MappingProxyType(macs))
+    pruned = remove_dead_channels(graph)
+    steps = _steps(pruned.graph, target)
+    return Program(pruned.graph, target, steps, _plan(pruned.graph, steps), MappingProxyType(macs), pruned.savings)
 
 
 def _check_op(graph: Graph, op: Op) -> None:
