@@ -54,7 +54,28 @@ def test_floats_without_a_literal(value: float) -> None:
 def test_arrays_read_back_equal(data: bytes) -> None:
     rows = literals.bytes_rows(data)
     assert bytes(int(word, 16) for row in rows for word in row.rstrip(",").split(", ")) == data
-    values = np.frombuffer(data, np.int8)
-    rows = literals.int8_rows(values)
-    assert [int(word) for row in rows for word in row.rstrip(",").split(", ")] == values.tolist()
+
+
+def read_integer(literal: str) -> int:
+    """The value of an integer constant as C has it: one without a suffix is an int, of 32 bits here."""
+    if literal == "(-2147483647 - 1)":
+        return -(1 << 31)
+    value = int(literal.removesuffix("u"), 0)
+    assert literal.endswith("u") or -(1 << 31) < value < 1 << 31
+    return value
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.uint32])
+@given(st.data())
+def test_integers_read_back_equal(dtype: type[np.integer], data: st.DataObject) -> None:
+    limits = np.iinfo(dtype)
+    edges = st.sampled_from([int(limits.min), int(limits.max), 0])
+    values = data.draw(st.lists(st.one_of(edges, st.integers(int(limits.min), int(limits.max))), max_size=60))
+    rows = literals.integer_rows(np.array(values, dtype))
+    assert [read_integer(word) for row in rows for word in row.rstrip(",").split(", ")] == values
     assert all(len(row) <= 112 for row in rows)
+
+
+@given(st.integers(-(1 << 31), (1 << 32) - 1))
+def test_an_integer_reads_back_equal(value: int) -> None:
+    assert read_integer(literals.integer(value)) == value

@@ -303,8 +303,8 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
         comment = f": class {label}" + (f" ({literals.comment(labels[label])})" if labels else "")
     return {
         "comment": comment,
-        "input_rows": literals.int8_rows(golden.x_q[index]),
-        "output_rows": literals.int8_rows(golden.y_q[index]),
+        "input_rows": literals.integer_rows(golden.x_q[index]),
+        "output_rows": literals.integer_rows(golden.y_q[index]),
     }
 
 

@@ -90,7 +90,7 @@ def _context(name: str, made: Program) -> dict[str, object]:
         "upper": name.upper(),
         "engine_text": literals.string(about),
         "engine_comment": "C code compiled from it ahead of time",
-        "engine_notes": _NOTES.strip("\n").split("\n"),
+        "engine_notes": _NOTES.rstrip("\n").split("\n"),
         "allowance_measured": False,
         "loop_stack_bytes": 0,
     }

@@ -41,11 +41,6 @@ def bytes_rows(data: bytes) -> list[str]:
     return [", ".join(f"0x{byte:02x}" for byte in data[i : i + 18]) + "," for i in range(0, len(data), 18)]
 
 
-def int8_rows(values: NDArray[np.int8]) -> list[str]:
-    """Rows of an ``int8_t`` array's values, in decimal, comma at the end of each; flattened in C order."""
-    return _wrap(str(int(value)) for value in values.reshape(-1))
-
-
 def integer(value: int) -> str:
     """An integer constant of at most 32 bits; the lowest int32 has no literal of its own."""
     if value == -(1 << 31):
@@ -54,7 +49,9 @@ def integer(value: int) -> str:
 
 
 def integer_rows(values: NDArray[Any]) -> list[str]:
-    """Rows of an integer array's values, in decimal, comma at the end of each; flattened in C order."""
+    """Rows of an integer array's values, comma at the end of each; flattened in C order. Words (uint32) are in hex."""
+    if values.dtype == np.uint32:
+        return _wrap(f"0x{int(value):08x}u" for value in values.reshape(-1))
     return _wrap(integer(int(value)) for value in values.reshape(-1))
 
 
