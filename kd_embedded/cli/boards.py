@@ -57,6 +57,7 @@ def _row(board: Board) -> Sequence[str]:
 
 def _all_about(board: Board) -> str:
     library, settings, firmware = board.library, board.platformio, board.firmware
+    runtime = board.allowance.runtime_flash_bytes, board.allowance.runtime_ram_bytes
     rows = [
         ("board", f"{board.title} ({board.name})"),
         ("mcu", f"{board.mcu}, {board.core} at {board.clock_mhz} MHz"),
@@ -65,6 +66,7 @@ def _all_about(board: Board) -> str:
         ("psram", _kib(board.psram_bytes) if board.psram_bytes else "none"),
         ("allowance", f"{_kib(board.allowance.flash_bytes)} of flash and {_kib(board.allowance.ram_bytes)} of RAM"),
         ("", "for the framework, the TFLM runtime and the harness"),
+        ("", f"of these the runtime, which the aot engine lacks: {_kib(runtime[0])} and {_kib(runtime[1])}"),
         ("", f"{'measured' if board.allowance.measured else 'AN ESTIMATE: not measured'} on a build for this board"),
         ("const arrays", board.arch_flash_attribute or "stay in flash without an attribute"),
         ("loop stack", f"{firmware.loop_stack_bytes} bytes" if firmware.loop_stack_bytes else "the framework's own"),

@@ -17,40 +17,48 @@ if TYPE_CHECKING:
 
 
 @click.argument("model", metavar="MODEL.tflite", type=click.Path(path_type=Path))
+@click.option(
+    "--engine",
+    type=click.Choice(["tflm", "aot"]),
+    default="tflm",
+    show_default=True,
+    help="What is to run it: TensorFlow Lite Micro, or C compiled from it ahead of time.",
+)
 @verb
-def command(progress: Progress, model: Path) -> Outcome:
+def command(progress: Progress, model: Path, engine: str) -> Outcome:
     """Show a full-int8 MODEL.tflite: ops, tensors, quantization, MACs, weights, arena, which boards it fits."""
-    from kd_embedded.codegen.arena import size_arena
-    from kd_embedded.tflite.check import check_full_int8
-    from kd_embedded.tflite.read import parse_model, read_bytes
+    from kd_embedded.codegen import checked_graph
+    from kd_embedded.tflite.read import read_bytes
 
     data = read_bytes(model)
-    graph = parse_model(data, str(model))
-    check_full_int8(graph, str(model))
-    arena = size_arena(data, graph)
-    document = _document(graph, arena.bytes, arena.probed)
+    graph = checked_graph(data, str(model), engine)
+    document = _document(data, graph, engine)
     return Outcome(document, _text(str(model), graph, document))
 
 
-def _document(graph: Graph, arena_bytes: int, probed: bool) -> dict[str, Any]:
+def _document(data: bytes, graph: Graph, engine: str) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from kd_embedded import codegen
     from kd_embedded.boards import load_boards
-    from kd_embedded.fit import fit
+    from kd_embedded.config import CodegenSpec
     from kd_embedded.tflite.analyze import analyze
     from kd_embedded.tflite.check import tflm_departures
+    from kd_embedded.tflite.read import parse_model
 
     analysis = analyze(graph)
-    fits = {board.name: fit(board, graph, arena_bytes) for board in load_boards()}
+    arena, spec = codegen.ENGINES[engine].arena(data, graph), CodegenSpec.model_validate({"engine": engine})
+    fits = {board.name: codegen.fit(data, graph, board, spec, arena) for board in load_boards()}
     return {
-        "name": graph.name,
+        "name": parse_model(data, graph.name).name,
+        "engine": engine,
         "sha256": graph.sha256,
         "ops": [{**asdict(cost), "output_shape": list(cost.output_shape)} for cost in analysis.ops],
         "macs": analysis.macs,
         "weight_bytes": analysis.weight_bytes,
         "model_bytes": graph.model_bytes,
-        "arena_bytes": arena_bytes,
-        "arena_probed": probed,
+        "arena_bytes": arena.bytes if arena else max(found.arena_bytes for found in fits.values()),
+        "arena_probed": arena is None or arena.probed,
         "input": _tensor(graph.input),
         "output": _tensor(graph.output),
         "tensors": [_tensor(tensor) for tensor in graph.tensors],
@@ -81,7 +89,9 @@ def _quantization(quant: QuantParams | None) -> dict[str, Any]:
 
 def _text(where: str, graph: Graph, document: Mapping[str, Any]) -> str:
     arena = "the smallest that TensorFlow Lite Micro runs with on a 64-bit host"
-    if not document["arena_probed"]:
+    if document["engine"] == "aot":
+        arena = "exact, on the board that takes most"
+    elif not document["arena_probed"]:
         arena = "an estimate: no TensorFlow Lite Micro interpreter is here to find the smallest with"
     ops = [
         (str(op["index"]), op["name"], _shape(op["output_shape"]), f"{op['macs']:,}", f"{op['weight_bytes']:,}")
