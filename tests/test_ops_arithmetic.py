@@ -36,6 +36,7 @@ _KERNELS = [
     "mul",
     "prelu",
     "reduce_max",
+    "softmax",
     "squared_difference",
 ]
 _BATCH = 40

@@ -1,0 +1,51 @@
+/* gemmlowp's fixed-point exponential, for the kernels that normalize rows. No table but seven constants. */
+#ifndef KD_EXPONENTIAL_H
+#define KD_EXPONENTIAL_H
+
+#include <stdint.h>
+
+#include "fixedpoint.h"
+
+/* Functions that are called from many places are not to be copied there. */
+#ifdef __GNUC__
+#define KD_EXPONENTIAL_APART __attribute__((noinline))
+#else
+#define KD_EXPONENTIAL_APART
+#endif
+
+KD_EXPONENTIAL_APART static int32_t kd_exponential_mul(int32_t a, int32_t b) { return kd_high_mul(a, b); }
+
+KD_EXPONENTIAL_APART static int32_t kd_exponential_shift(int32_t x, int32_t by) { return kd_round_shift(x, by); }
+
+/* How a difference of int8 values, which is negative or 0, becomes an exponent. */
+typedef struct {
+  int32_t multiplier;
+  int32_t shift;  /* to the left */
+  int32_t lowest; /* differences below it are as good as minus infinity */
+} kd_exponent;
+
+/* The exponent of a difference, with 26 fractional bits. */
+static inline int32_t kd_exponent_of(const kd_exponent *exponent, int32_t difference) {
+  return kd_exponential_mul(difference * (1 << exponent->shift), exponent->multiplier);
+}
+
+/* exp(a) with 31 fractional bits; a <= 0 has 26.
+ * A Taylor series around -1/8 for the part of a below a quarter, times the power of e for each bit of the rest. */
+KD_EXPONENTIAL_APART static int32_t kd_exponential(int32_t a) {
+  static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
+  const int32_t quarter = 1 << 24;
+  const int32_t below = (a & (quarter - 1)) - quarter;
+  const int32_t x = below * (1 << 5) + (1 << 28);
+  const int32_t squared = kd_exponential_mul(x, x);
+  const int32_t third = kd_exponential_shift(kd_exponential_mul(squared, squared), 2) + kd_exponential_mul(squared, x);
+  const int32_t series = x + kd_exponential_shift(kd_exponential_mul(third, 715827883) + squared, 1);
+  int32_t result = 1895147668 + kd_exponential_mul(1895147668, series);
+  for (int32_t i = 0; i < 7; i++) {
+    if (((below - a) >> (24 + i)) & 1) {
+      result = kd_exponential_mul(result, powers[i]);
+    }
+  }
+  return a == 0 ? INT32_MAX : result;
+}
+
+#endif /* KD_EXPONENTIAL_H */
