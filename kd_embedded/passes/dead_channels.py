@@ -304,7 +304,7 @@ def _ties(graph: Graph, op: Op, layer: _Layer | None) -> list[tuple[int, Array, 
             return None
         return [(op.inputs[0], layer.columns, np.arange(len(layer.columns)))] if layer.by_channel else []
     output, inputs = output_tensor(graph, op), _activations(graph, op)
-    if op.name in _RESHAPES:
+    if op.name in _RESHAPES and inputs:
         elements = np.arange(np.prod(output.shape))
         return [(inputs[0].index, elements % _channels(inputs[0]), elements % _channels(output))]
     if op.name == "CONCATENATION" and len(inputs) == len(op.inputs):
