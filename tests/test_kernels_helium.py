@@ -45,7 +45,7 @@ int main(void) {
 
 def _layer(rng: np.random.Generator, kind: Any, **known: Any) -> Layer:
     """A random layer of ``kind``; ``known`` fixes some of its fields."""
-    width = int(rng.integers(1, 40))
+    width = int(rng.choice([2, 4, 8, 16])) if rng.random() < 0.3 else int(rng.integers(1, 40))
     fields: dict[str, Any] = {
         "n": int(rng.choice([1, 1, 2])),
         "input_shape": (*(int(v) for v in rng.integers(1, 9, 2)), width),

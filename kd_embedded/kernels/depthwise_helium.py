@@ -20,10 +20,11 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
         return None
     height, width, channels = layer.input_shape
     taps = math.prod(layer.kernel)
+    together = 16 // channels if 16 % channels == 0 and layer.stride[1] == 1 else 1
     order = (_helium.whole(channels, 16).reshape(-1, 16)[:, _LANES]).ravel()
     args: dict[str, int | Array] = {
         "weights": weights_array(layer),
-        **_helium.per_channel(layer, order),
+        **_helium.per_channel(layer, order if together == 1 else order % channels),
         "batches": layer.n,
         "input_height": height,
         "input_width": width,
@@ -31,13 +32,14 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
         "output_height": layer.output_shape[0],
         "output_width": layer.output_shape[1],
         **_helium.images(layer),
+        "together": together,
         "input_zero_point": layer.input_zero_point,
         "output_zero_point": layer.output_zero_point,
         "low": layer.low,
         "high": layer.high,
     }
     overlap = Overlap(0, "forward", _gap(layer))
-    scratch = 4 * (-(-taps // 4) * 4) + channels
+    scratch = 4 * (-(-taps // 4) * 4) + channels + (16 * taps if together > 1 else 0)
     return (Call("depthwise_helium", op, (layer.input,), (layer.output,), args, scratch, (overlap,)),)
 
 

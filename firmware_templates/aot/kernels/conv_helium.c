@@ -1,9 +1,9 @@
 /* CONV_2D with Helium: the patches of two pixels against all output channels, two channels at a time.
  *
  * Cost: 9 instructions for each 64 MACs (4 loads, 4 VMLADAVA of 16 products, 1 loop end), 50 for each 2 x 2 outputs;
- * where a patch is at most 32 bytes 17 for each 2 outputs in all. Then 4 for each output, 60 for each pixel. A depth
- * that is no multiple of 16 costs as the next one. Where a patch is more than a pixel it is gathered first: about 35
- * for each row of the kernel inside the image, 100 at its borders, 3 for each 16 bytes.
+ * where a patch is at most 32 bytes 17 for each 2 outputs in all, at most 16 bytes 11. Then 4 for each output, 60 for
+ * each pixel. A depth that is no multiple of 16 costs as the next one. Where a patch is more than a pixel it is
+ * gathered first: about 35 for each row of the kernel inside the image, 100 at its borders, 3 for each 16 bytes.
  * Overlap: pixels are written in ascending order, in pairs. The output may lie on the input as long as a pair's
  * outputs end before all that later pairs read (and where nothing is gathered, before the pair's own input).
  */
@@ -79,6 +79,16 @@ __attribute__((noinline)) static void kd_conv_helium_short(const int8_t *x0, con
                                                            int32_t *sums0, int32_t *sums1) {
   const mve_pred16_t low = vctp8q((uint32_t)depth), high = vctp8q((uint32_t)(depth > 16 ? depth - 16 : 0));
   const int8x16_t a0 = vldrbq_z_s8(x0, low), a1 = vldrbq_z_s8(x1, low); /* the other lanes are loaded as 0 */
+  if (depth <= 16) {
+    for (; count > 0; count--) {
+      const int8x16_t w = vldrbq_z_s8(weights, low);
+      const int32_t start = *bias++;
+      *sums0++ = vmladavaq_s8(start, a0, w);
+      *sums1++ = vmladavaq_s8(start, a1, w);
+      weights += depth;
+    }
+    return;
+  }
   const int8x16_t b0 = vldrbq_z_s8(x0 + 16, high), b1 = vldrbq_z_s8(x1 + 16, high);
   for (; count > 0; count--) {
     const int8x16_t w = vldrbq_z_s8(weights, low), v = vldrbq_z_s8(weights + 16, high);
