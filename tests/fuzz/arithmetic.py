@@ -102,6 +102,17 @@ def exp(draw: Draw) -> Case:
     return model.case("EXP", [result])
 
 
+def rsqrt(draw: Draw) -> Case:
+    """The reference fails on what is below zero: the input's zero point is the least value."""
+    model = Model(draw)
+    quant = (draw.scale(), -128)
+    source = model.source(_shape(draw), quant)
+    largest = 1 / math.sqrt(quant[0])
+    result = model.activation(model.shape(source), (_near(draw, largest / 100), draw.zero_point()))
+    model.op("RSQRT", [source], [result])
+    return model.case("RSQRT", [result])
+
+
 def prelu(draw: Draw) -> Case:
     model, shape = Model(draw), _shape(draw, 2, 4)
     alpha = [1 if draw.chance(3) else size for size in shape[1:]]
@@ -194,6 +205,7 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "LOGISTIC": partial(_unary, "LOGISTIC", output=(1 / 256, -128), version=2),
     "TANH": partial(_unary, "TANH", output=(1 / 128, 0), version=2),
     "EXP": exp,
+    "RSQRT": rsqrt,
     "GELU": partial(_unary, "GELU", options="GeluOptions"),
     "QUANTIZE": partial(_unary, "QUANTIZE", options="QuantizeOptions", version=2),
     "PRELU": prelu,
