@@ -15,7 +15,7 @@ from kd_embedded.fixedpoint import (
     wrap32,
 )
 from kd_embedded.ops._exponential import high_mul
-from kd_embedded.ops._lookup import ALL_VALUES, lookup_op, multiplier, scales, zero_points
+from kd_embedded.ops._lookup import lookup_op, multiplier, scales, zero_points
 from kd_embedded.ops.spec import refuse
 from kd_embedded.tflite.graph import Graph, Op
 
@@ -38,7 +38,7 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
         inverse, right = _inverse_root(value)
         fine = multiply_by_quantized_multiplier(np.array(1), inverse, _MORE_BITS - right)
         made.append(int(wrap32(multiply_by_quantized_multiplier(fine, factor, shift - _MORE_BITS))) + output_zero_point)
-    return np.clip(np.array(made)[ALL_VALUES + 128], -128, 127).astype(np.int8)
+    return np.asarray(np.clip(made, -128, 127), np.int8)
 
 
 def _inverse_root(value: int) -> tuple[int, int]:
