@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kd_embedded.planner import Plan, Value
+
 # Stand-ins that matplotlib writes and the page's CSS variables replace.
 _COLOURS = {f"#0f{index:02x}f0": name for index, name in enumerate(("ink", "muted", "line", "bad", "train", "val"))}
 _COLOURS |= {f"#f0{index:02x}0f": f"part{index}" for index in range(4)}
@@ -21,6 +23,7 @@ _HEX = {name: colour for colour, name in _COLOURS.items()}
 _WIDTH = 460.0  # points; one SVG point is one CSS pixel at the picture's full size
 _FONT = 12.0
 _ROW = 26.0
+_MAP = 230.0  # height of an arena's addresses
 _MOST_SHARE = 1.6  # of a board's budget; a longer bar is cut off there
 
 
@@ -113,6 +116,52 @@ def sizes(bars: Sequence[Bar], title: str) -> str:
     axes.spines["left"].set_visible(False)
     told = "; ".join(f"{bar.name} {_percent(share)}" for bar, share in zip(bars, shares, strict=True))
     return _svg(canvas, title, f"{title}: {told}")
+
+
+@_drawing()
+def arena(plan: Plan, steps: Sequence[str], title: str) -> str:
+    """The plan of an arena: steps across, addresses down. ``steps`` names each, mostly by its op.
+
+    A value begins in the middle of the step that writes it and ends in the middle of the one that reads it last: where
+    one begins at another's bytes, the step works in place. Scratch fills its step.
+    """
+    bottom = 24.0 + 6.2 * max((len(name) for name in steps), default=0)
+    canvas, axes = _figure(_MAP + 26.0 + bottom, left=52.0, right=8.0, top=26.0, bottom=bottom)
+    height = max(plan.arena_bytes, 1)
+    for value in plan.values:
+        begin, end = _span(value, len(steps))
+        colour = _HEX["part2" if not value.tensors else "part1" if _is_edge(value, len(steps)) else "part0"]
+        size = end - begin, value.bytes
+        axes.add_patch(_rectangle((begin, value.offset), *size, facecolor=colour, edgecolor=_HEX["ink"], linewidth=0.4))
+        text = f"{value.bytes:,}".replace(",", " ")
+        wide = (end - begin) / (len(steps) + 1) * (_WIDTH - 60.0) > 5.6 * len(text) + 4.0
+        if value.tensors and not _is_edge(value, len(steps)) and wide and value.bytes / height * _MAP > 12.0:
+            middle = (begin + end) / 2, value.offset + value.bytes / 2
+            axes.text(*middle, text, ha="center", va="center", fontsize=9.0, color=_HEX["ink"])
+    axes.set_xlim(-0.5, len(steps) + 0.5)
+    axes.set_ylim(height, 0)
+    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9)
+    axes.set_xticks([i + 0.5 for i in range(len(steps))], steps, rotation=90, fontsize=8.0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
+    axes.yaxis.set_major_locator(_ticker().MaxNLocator(6, integer=True))
+    label = f"{title}: {len(plan.values)} values in {plan.arena_bytes} bytes over {len(steps)} steps"
+    return _svg(canvas, title, label)
+
+
+def _span(value: Value, steps: int) -> tuple[float, float]:
+    if not value.tensors:
+        return value.first, value.first + 1.0
+    return max(value.first + 0.5, -0.5), min(max(value.last + 0.5, value.first + 1.0), steps + 0.5)
+
+
+def _is_edge(value: Value, steps: int) -> bool:
+    return value.first < 0 or value.last >= steps
+
+
+def _rectangle(*place: Any, **style: Any) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(*place, **style)
 
 
 def _percent(share: float) -> str:
