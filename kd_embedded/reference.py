@@ -16,6 +16,8 @@ from kd_embedded import ops
 from kd_embedded.errors import ModelError
 from kd_embedded.ops.spec import elements, refuse
 from kd_embedded.passes.fold_shapes import fold_shapes
+from kd_embedded.passes.strip_edges import strip_edges
+from kd_embedded.tflite.check import check_aot, check_int8_edges
 from kd_embedded.tflite.graph import Graph, Op
 
 Array = NDArray[Any]
@@ -25,15 +27,16 @@ _CHUNK_ELEMENTS = 1 << 20  # of the largest tensor, over all samples of a chunk:
 def run(graph: Graph, inputs: Array) -> Array:
     """The outputs [N * output.shape[0], *output.shape[1:]] for ``inputs``, int8 [N, *input.shape[1:]].
 
+    Float and uint8 edges are taken off (passes/strip_edges.py): what goes in and comes out is int8 all the same.
     Raises ModelError where an op, or an attribute of one, has no reference here.
     """
-    index = graph.outputs[0]
-    values = run_keeping(graph, inputs, [index])[index]
-    return np.ascontiguousarray(values.reshape(-1, *graph.output.shape[1:]))
+    output = checked(graph).output
+    values = run_keeping(graph, inputs, [output.index])[output.index]
+    return np.ascontiguousarray(values.reshape(-1, *output.shape[1:]))
 
 
 def run_keeping(graph: Graph, inputs: Array, tensors: Sequence[int]) -> dict[int, Array]:
-    """The values [N, *shape] of the ``tensors`` (indices) for ``inputs``, int8 [N, *input.shape[1:]]; as ``run`` else.
+    """The values [N, *shape] of the ``tensors`` (indices) for ``inputs``, int8 [N, *input.shape[1:]]; else as ``run``.
 
     Memory stays bounded: samples run in chunks, and a value is dropped after the last op that reads it.
     """
@@ -49,8 +52,10 @@ def run_keeping(graph: Graph, inputs: Array, tensors: Sequence[int]) -> dict[int
 
 
 def checked(graph: Graph) -> Graph:
-    """``graph`` with its shape arithmetic folded away; ModelError where an op of it is not in the aot engine."""
-    graph = fold_shapes(graph)
+    """``graph`` without float edges and shape arithmetic; ModelError where the aot engine does not have an op of it."""
+    graph = strip_edges(fold_shapes(graph)).graph
+    check_aot(graph, graph.name)
+    check_int8_edges(graph, graph.name)
     for op in graph.ops:
         spec = ops.spec(op.name)
         if spec.reference is None or spec.accepts is None:

@@ -151,7 +151,7 @@ class Runner:
 
     def _kernel(self, source: Path) -> str:
         if source.name not in self._objects:
-            self._objects[source.name] = self._compile(source, "-std=c99", "-Wall", "-Wextra", "-Werror")
+            self._objects[source.name] = self._compile(source, "-std=c99")
         return self._objects[source.name]
 
     def _flags(self) -> list[str]:

@@ -79,6 +79,8 @@ def shrink(made: Sequence[int], fails: Callable[[list[int]], bool], tries: int =
 
     def attempt(candidate: list[int]) -> bool:
         nonlocal best
+        while candidate and candidate[-1] == 0:
+            candidate = candidate[:-1]  # zeros follow the last one anyway
         if left[0] <= 0 or candidate == best:
             return False
         left[0] -= 1
