@@ -1,12 +1,20 @@
 /* Sum of two int8 operands as a linear form.
  *
- * Cost: 10 instructions a value on a Cortex-M4 (two loads, two MACs, shift, saturation, store, and the loop).
+ * Cost: 8.3 instructions a value on a Cortex-M4 (two loads, two MACs, shift, saturation, store, and a quarter of the
+ * loop).
  * Overlap: value by value, ascending. The output may lie on an operand of its own size, or below it.
  */
 #include "add_linear.h"
 
 #include "broadcast.h"
 #include "fixedpoint.h"
+
+/* A function of its own has the registers for the loop. */
+#ifdef __GNUC__
+#define KD_ADD_LINEAR_APART __attribute__((noinline))
+#else
+#define KD_ADD_LINEAR_APART
+#endif
 
 /* x held in -128 to 127: one instruction where there is one. */
 static inline int32_t kd_add_linear_saturate(int32_t x) {
@@ -19,16 +27,34 @@ static inline int32_t kd_add_linear_saturate(int32_t x) {
 #endif
 }
 
-static void kd_add_linear_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
+KD_ADD_LINEAR_APART static void kd_add_linear_row(const void *arguments, const int8_t *a, const int8_t *b,
+                                                  int8_t *output) {
   const kd_add_linear_args *args = arguments;
-  const int32_t multiplier_a = args->multiplier_a, multiplier_b = args->multiplier_b, offset = args->offset;
-  const int32_t shift = args->shift, step_b = args->step_b;
-  const int8_t *const end = a + args->count;
-  do {
-    const int32_t sum = *a++ * multiplier_a + (*b * multiplier_b + offset);
-    b += step_b;
-    *output++ = (int8_t)kd_add_linear_saturate(sum >> shift);
-  } while (a != end);
+  const int32_t multiplier_a = args->multiplier_a, shift = args->shift;
+  int32_t multiplier_b = args->multiplier_b, offset = args->offset, left = args->count;
+  if (args->step_b == 0) { /* one value of b for all */
+    offset += *b * multiplier_b;
+    multiplier_b = 0;
+    b = a;
+  }
+#define KD_ADD_LINEAR_VALUE(i) \
+  output[i] = (int8_t)kd_add_linear_saturate((a[i] * multiplier_a + (b[i] * multiplier_b + offset)) >> shift)
+  for (; left >= 4; left -= 4) {
+    KD_ADD_LINEAR_VALUE(0);
+    KD_ADD_LINEAR_VALUE(1);
+    KD_ADD_LINEAR_VALUE(2);
+    KD_ADD_LINEAR_VALUE(3);
+    a += 4;
+    b += 4;
+    output += 4;
+  }
+  for (; left > 0; left--) {
+    KD_ADD_LINEAR_VALUE(0);
+    a++;
+    b++;
+    output++;
+  }
+#undef KD_ADD_LINEAR_VALUE
 }
 
 void kd_add_linear(const kd_add_linear_args *args, const int8_t *a, const int8_t *b, int8_t *output) {
