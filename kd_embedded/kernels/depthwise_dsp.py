@@ -97,7 +97,8 @@ class _Scan:
     @property
     def cost(self) -> int:
         """About what a plane takes: instructions."""
-        return self.output[0] * (15 + 30 * -(-self.output[1] // 2))
+        pair = 12 + 6 * self.kernel[0] * self.words
+        return self.output[0] * (15 + pair * -(-self.output[1] // 2)) + 20 * self.scratch_rows
 
     def in_place(self) -> bool:
         """Whether every band writes, of its own channel, only pixels that have been gathered."""

@@ -159,12 +159,6 @@ KD_DSP_ASSEMBLY static void kd_depthwise_dsp_rows(__attribute__((unused)) const 
       "b.n 3b\n\t");
 }
 
-static int16x2_t kd_depthwise_dsp_load(const int16_t *from) {
-  int16x2_t two;
-  memcpy(&two, from, sizeof two);
-  return two;
-}
-
 /* A channel's weights, times 4: [kernel_rows][words][4], two for the first window and two for the second, which may be
  * shifted by one. What is written for no channel is 0. */
 static void kd_depthwise_dsp_weights(const kd_depthwise_dsp_args *args, const int8_t *from, int16_t *to) {
@@ -188,28 +182,37 @@ static void kd_depthwise_dsp_weights(const kd_depthwise_dsp_args *args, const in
 }
 
 /* A row of outputs, any window. `rows` is the first of the scratch rows that it reads. */
-static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights, const int32_t *parameters,
+KD_DSP_APART static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights, const int32_t *parameters,
                                  const int16_t *rows, int8_t *output) {
-  const int32_t second = args->stride_columns & ~1; /* halfwords to where the second window's words begin */
+  const int32_t multiplier = parameters[1], scale = parameters[2], ties = args->ties;
   const int32_t words = args->words;
-  const int32_t skip = 2 * (args->row_words - words);
+  const int32_t second = 2 * (args->stride_columns & ~1); /* bytes to where the second window's words begin */
   for (int32_t x = args->output_columns; x > 0; x -= 2) {
     const int16_t *weights = all_weights;
     const int16_t *row = rows;
     int32_t a = parameters[0], b = a;
     for (int32_t ky = args->kernel_rows; ky > 0; ky--) {
-      for (int32_t i = words; i > 0; i--) {
-        a = __smlad(kd_depthwise_dsp_load(weights), kd_depthwise_dsp_load(row), a);
-        b = __smlad(kd_depthwise_dsp_load(weights + 2), kd_depthwise_dsp_load(row + second), b);
-        weights += 4;
-        row += 2;
-      }
-      row += skip;
+      const int16_t *at = row;
+      int32_t left = words, w, v, inputs;
+      __asm__ volatile(
+          "1:\n\t"
+          "ldrd %[w], %[v], [%[weights]], #8\n\t" /* two weights for each window */
+          "ldr %[x], [%[at], %[second]]\n\t"
+          "subs %[left], %[left], #1\n\t"
+          "smlad %[b], %[v], %[x], %[b]\n\t"
+          "ldr %[x], [%[at]], #4\n\t"
+          "smlad %[a], %[w], %[x], %[a]\n\t"
+          "bne 1b\n\t"
+          : [weights] "+r"(weights), [at] "+r"(at), [left] "+r"(left), [a] "+r"(a), [b] "+r"(b), [w] "=&r"(w),
+            [v] "=&r"(v), [x] "=&r"(inputs)
+          : [second] "r"(second)
+          : "cc", "memory");
+      row += 2 * args->row_words;
     }
-    *output = kd_dsp_output(a, parameters[1], parameters[2], HALF, args->ties, args->output_zero_point);
+    *output = kd_dsp_output(a, multiplier, scale, HALF, ties, args->output_zero_point);
     output += args->output_step;
     if (x > 1) {
-      *output = kd_dsp_output(b, parameters[1], parameters[2], HALF, args->ties, args->output_zero_point);
+      *output = kd_dsp_output(b, multiplier, scale, HALF, ties, args->output_zero_point);
       output += args->output_step;
     }
     rows += 2 * args->stride_columns;
@@ -263,7 +266,7 @@ static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwi
 }
 
 /* Scratch for `count` rows of outputs from row `first`: of a channel at `input`. */
-static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input, int16_t *rows, int32_t first,
+KD_DSP_APART static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input, int16_t *rows, int32_t first,
                                     int32_t count) {
   const int32_t width = 2 * args->row_words;
   const int32_t room = width - args->padding_columns;

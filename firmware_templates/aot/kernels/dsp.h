@@ -26,6 +26,9 @@
 #define KD_DSP_ASSEMBLY __attribute__((naked, noipa))
 #endif
 
+/* A function of its own, so that its caller keeps the registers. */
+#define KD_DSP_APART __attribute__((noinline))
+
 /* Four inputs from any address. */
 static inline uint32_t kd_dsp_load(const int8_t *from) {
   uint32_t word;
@@ -59,6 +62,12 @@ static inline int32_t kd_dsp_high_rounded(int32_t a, int32_t b, int32_t sum) {
   return result;
 }
 
+static inline int32_t kd_dsp_saturate(int32_t value) {
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+  return result;
+}
+
 /* The output of a sum, by the constants of kernels/_dsp.py: `half` is half of a unit of the high word of sum *
  * multiplier, for the first of two roundings. `ties` is 2 * half where ties of negative values are to round down, 0 where
  * such values end in -128 in any case. */
@@ -66,7 +75,7 @@ static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scal
                                    int32_t zero_point) {
   int32_t high = kd_dsp_high(sum, multiplier, half);
   high -= ties & (high >> 31);
-  return (int8_t)kd_clamp(kd_dsp_high_rounded(high, scale, zero_point), -128, 127);
+  return (int8_t)kd_dsp_saturate(kd_dsp_high_rounded(high, scale, zero_point));
 }
 
 enum { KD_DSP_HALF = 64 }; /* for packed weights, whose sums are 256 * total */
