@@ -352,11 +352,16 @@ def _ranges(graph: Graph, op: Op, layer: _Layer | None, known: Mapping[int, _Ran
         return {op.outputs[0]: layer.outputs(*known[op.inputs[0]])}
     if op.name in _UNARY and reference is not None:
         return {op.outputs[0]: _through_table(graph, op, *known[op.inputs[0]])}
-    if op.name in _MONOTONE and reference is not None:
+    if op.name in _MONOTONE and reference is not None and _has_ends(graph, op, known):
         values = [_ends(graph.tensors[i], known) if i >= 0 else None for i in op.inputs]
         low, high = reference(graph, op, values)[0].astype(np.int64)
         return {op.outputs[0]: (_by_channel(low).min(axis=0), _by_channel(high).max(axis=0))}
     return {}
+
+
+def _has_ends(graph: Graph, op: Op, known: Mapping[int, _Range]) -> bool:
+    """Whether ``_ends`` is there for each operand; a scalar of the run has no channels."""
+    return all(i < 0 or i in known or graph.tensors[i].data is not None for i in op.inputs)
 
 
 def _ends(tensor: Tensor, known: Mapping[int, _Range]) -> Array:
