@@ -1,4 +1,4 @@
-"""Damaged models: whatever bytes change, the reader and all that reads a Graph end in a KdError or a result, and soon."""
+"""Damaged models: whatever bytes change, the reader and all behind it end in a KdError or a result, and soon."""
 
 from __future__ import annotations
 
