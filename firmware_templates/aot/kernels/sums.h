@@ -6,39 +6,63 @@
 
 #include "fixedpoint.h"
 
+/* A function of its own, where inlining would cost registers in an inner loop and flash in each kernel. */
+#if defined(__GNUC__)
+#define KD_APART static __attribute__((noinline, unused))
+#else
+#define KD_APART static inline
+#endif
+
 /* The int8 output for a sum with its bias. */
 static inline int8_t kd_output(uint32_t sum, int32_t multiplier, int32_t shift, int32_t zero_point) {
   const int32_t scaled = kd_requantize(kd_signed(sum), multiplier, shift);
   return (int8_t)kd_clamp(kd_add(scaled, zero_point), -128, 127);
 }
 
+/* The sums of x[i] * weights[c][i] over `depth` for the first four channels, so that x is loaded once for four products;
+ * where there are less than four, the last one stands for those behind it. Returns the weights behind them.
+ */
+KD_APART const int8_t *kd_four_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels,
+                                    uint32_t sums[4]) {
+  x += depth; /* one index counts up to 0 for all */
+  const int8_t *first = weights + depth;
+  const int8_t *second = channels > 1 ? first + depth : first;
+  const int8_t *third = channels > 2 ? second + depth : second;
+  const int8_t *fourth = channels > 3 ? third + depth : third;
+  uint32_t first_sum = 0;
+  uint32_t second_sum = 0;
+  uint32_t third_sum = 0;
+  uint32_t fourth_sum = 0;
+  int32_t i = -depth;
+  do {
+    const int32_t value = x[i];
+    first_sum += (uint32_t)(value * first[i]);
+    second_sum += (uint32_t)(value * second[i]);
+    third_sum += (uint32_t)(value * third[i]);
+    fourth_sum += (uint32_t)(value * fourth[i]);
+  } while (++i < 0);
+  sums[0] = first_sum;
+  sums[1] = second_sum;
+  sums[2] = third_sum;
+  sums[3] = fourth_sum;
+  return fourth;
+}
+
 /* output[c] = start + bias[c] + the sum of x[i] * weights[c][i] over `depth`, requantized, for each of `channels`.
  *
- * per_channel is 1, or 0 where one multiplier and one shift serve all channels. Two channels go at once, so that x is
- * loaded once for two products; the last channel of an odd number is summed twice and stored once.
+ * per_channel is 1, or 0 where one multiplier and one shift serve all channels. depth is 1 or more.
  */
-static inline void kd_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels, uint32_t start,
-                           const int32_t *bias, const int32_t *multipliers, const int8_t *shifts, int32_t per_channel,
-                           int32_t zero_point, int8_t *output) {
-  for (int32_t c = 0; c < channels; c += 2) {
-    const int32_t two = c + 1 < channels;
-    const int8_t *next = two ? weights + depth : weights;
-    uint32_t first_sum = start;
-    uint32_t next_sum = start;
-    for (int32_t i = 0; i < depth; i++) {
-      const int32_t value = x[i];
-      first_sum += (uint32_t)(value * weights[i]);
-      next_sum += (uint32_t)(value * next[i]);
-    }
-    output[c] = kd_output(first_sum + (uint32_t)bias[c], *multipliers, *shifts, zero_point);
-    multipliers += per_channel;
-    shifts += per_channel;
-    if (two) {
-      output[c + 1] = kd_output(next_sum + (uint32_t)bias[c + 1], *multipliers, *shifts, zero_point);
+KD_APART void kd_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels, uint32_t start,
+                      const int32_t *bias, const int32_t *multipliers, const int8_t *shifts, int32_t per_channel,
+                      int32_t zero_point, int8_t *output) {
+  for (int32_t c = 0; c < channels; c += 4) {
+    uint32_t sums[4];
+    weights = kd_four_sums(x, weights, depth, channels - c, sums);
+    for (int32_t i = 0; i < 4 && c + i < channels; i++) {
+      output[c + i] = kd_output(start + sums[i] + (uint32_t)bias[c + i], *multipliers, *shifts, zero_point);
       multipliers += per_channel;
       shifts += per_channel;
     }
-    weights = next + depth;
   }
 }
 
