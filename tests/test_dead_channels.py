@@ -474,5 +474,5 @@ def test_public_models_keep_every_byte(name: str, public_model: Callable[[str], 
 
 def test_more_than_half_of_a_public_model_is_dead(public_model: Callable[[str], Path]) -> None:
     pruned = remove_dead_channels(parse_model(public_model("vww_96_int8").read_bytes(), "vww"))
-    assert sum(saving.channels_before - saving.channels for saving in pruned.savings) >= 1495
-    assert sum(saving.weight_bytes for saving in pruned.savings) >= 171_489
+    assert sum(saving.channels_before - saving.channels for saving in pruned.savings) >= 1724
+    assert sum(saving.weight_bytes for saving in pruned.savings) >= 179_046
