@@ -17,8 +17,8 @@ _PIXELS = 4
 
 
 def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
-    """The call; None for grouped layers and what ``_dsp`` cannot pack or requantize."""
-    if layer.kind == "depthwise" or layer.groups != 1:
+    """The call; None for grouped layers, columns that are dilated, and what ``_dsp`` cannot pack or requantize."""
+    if layer.kind == "depthwise" or layer.groups != 1 or (layer.dilation[1] != 1 and layer.kernel[1] != 1):
         return None
     constants = _dsp.requantize(layer, _dsp.PACKED_BITS)
     words = None if constants is None else _dsp.pack(constants)
@@ -29,14 +29,13 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     args: dict[str, int | Array] = {
         "weights": Array("weights", _pairs(words), "weights"),
         "parameters": Array("parameters", _pairs(parameters)),
-        **_geometry(layer),
-        "words": words.shape[1],
+        **_geometry(layer, words.shape[1]),
         "backward": int(overlap.kind == "backward"),
         "input_zero_point": layer.input_zero_point,
         "output_zero_point": layer.output_zero_point,
         "ties": constants.ties,
     }
-    scratch = 4 * (2 * _PIXELS + 1) * words.shape[1]
+    scratch = 4 * (2 * _PIXELS + 1 - int(_is_pointwise(layer))) * words.shape[1]
     call = Call("conv_dsp", op, (layer.input,), (layer.output,), MappingProxyType(args), scratch, (overlap,))
     return clamped(layer, call)
 
@@ -48,27 +47,34 @@ def _pairs(rows: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate((pairs.ravel(), rows[even:].ravel()))
 
 
-def _geometry(layer: Layer) -> dict[str, int]:
-    """The fields of shapes and steps. Pixels that follow each other in memory, unpadded, are one row."""
+def _is_pointwise(layer: Layer) -> bool:
+    """Whether the patches are the pixels of the input, word by word."""
+    same = layer.kernel == (1, 1) and layer.stride == (1, 1) and layer.input_shape[:2] == layer.output_shape[:2]
+    return same and layer.input_shape[2] % 4 == 0
+
+
+def _geometry(layer: Layer, words: int) -> dict[str, int]:
+    """The fields of shapes and steps."""
     height, width, channels = layer.input_shape
     out_height, out_width, outputs = layer.output_shape
-    n = layer.n
-    if layer.kernel == (1, 1) and (height, width) == (out_height, out_width) and layer.stride == (1, 1):
-        n, height, width, out_height, out_width = 1, 1, n * height * width, 1, n * out_height * out_width
     return {
-        "batches": n,
+        "pixels": layer.n * out_height * out_width,
+        "outputs": outputs,
+        "channels": channels,
+        "words": words,
+        "pointwise": int(_is_pointwise(layer)),
         "input_height": height,
         "input_width": width,
-        "channels": channels,
+        "image_bytes": height * width * channels,
         "output_height": out_height,
         "output_width": out_width,
-        "outputs": outputs,
-        "kernel_height": layer.kernel[0],
-        "kernel_width": layer.kernel[1],
         "stride_y": layer.stride[0],
         "stride_x": layer.stride[1],
-        "dilation_y": layer.dilation[0],
-        "dilation_x": layer.dilation[1],
         "padding_y": layer.padding[0],
         "padding_x": layer.padding[1],
+        "dilation_y": layer.dilation[0],
+        "row_step": layer.dilation[0] * width * channels,
+        "row_bytes": layer.kernel[1] * channels,
+        "kernel_height": layer.kernel[0],
+        "kernel_width": layer.kernel[1],
     }

@@ -211,56 +211,115 @@ static uint32_t *kd_conv_dsp_prepare(const int8_t *from, uint32_t *to, int32_t w
     from += 16;
     to += 32;
   }
-  for (; words > 0; words--) {
-    const uint32_t x = kd_dsp_load(from);
-    to[0] = (uint32_t)kd_dsp_even(x);
-    to[PIXELS] = (uint32_t)kd_dsp_odd(x);
-    from += 4;
-    to += 8;
+  if (words > 0) {
+    uint32_t even, odd;
+    __asm__ volatile(
+        "1:\n\t" /* as above, a word at a time: the compiler takes two instructions more */
+        "ldr %[odd], [%[from]], #4\n\t"
+        "subs %[words], %[words], #1\n\t"
+        "sxtb16 %[even], %[odd]\n\t"
+        "eor %[odd], %[odd], #0x007f007f\n\t"
+        "str %[odd], [%[to], #16]\n\t"
+        "str %[even], [%[to]], #32\n\t"
+        "bne 1b\n\t"
+        : [from] "+r"(from), [to] "+r"(to), [words] "+r"(words), [even] "=&r"(even), [odd] "=&r"(odd)
+        :
+        : "cc", "memory");
   }
   return to;
 }
 
-/* The patch whose first tap lies at row y, column x of the image. `bytes` has room for it as it is. */
-static void kd_conv_dsp_gather(const kd_conv_dsp_args *args, const int8_t *image, int32_t y, int32_t x, uint32_t *to,
-                               int8_t *bytes) {
-  const int32_t channels = args->channels;
-  const int32_t run = args->dilation_x == 1 ? args->kernel_width : 1; /* taps that lie side by side */
-  const int32_t last_y = y + (args->kernel_height - 1) * args->dilation_y;
-  const int32_t last_x = x + (args->kernel_width - 1) * args->dilation_x;
-  const int32_t row = run * channels;
-  if (y >= 0 && x >= 0 && last_y < args->input_height && last_x < args->input_width && (row & 3) == 0) {
-    for (; y <= last_y; y += args->dilation_y) {
-      const int8_t *from = image + (y * args->input_width + x) * channels;
-      for (int32_t tap = 0; tap < args->kernel_width; tap += run) {
-        to = kd_conv_dsp_prepare(from, to, row >> 2);
-        from += args->dilation_x * channels;
-      }
+/* `count` bytes, by words where there is one; the last overlaps the one before. */
+static void kd_conv_dsp_copy(int8_t *to, const int8_t *from, int32_t count) {
+  if (count < 4) {
+    for (int32_t i = 0; i < count; i++) {
+      to[i] = from[i];
     }
     return;
   }
-  int8_t *at = bytes;
-  for (; y <= last_y; y += args->dilation_y) {
-    for (int32_t tap = x; tap <= last_x; tap += run * args->dilation_x) {
-      const int32_t left = tap < 0 ? -tap : 0;
-      const int32_t right = tap + run > args->input_width ? tap + run - args->input_width : 0;
-      const int32_t inside = y >= 0 && y < args->input_height && left + right < run ? run - left - right : 0;
-      memset(at, (int)args->input_zero_point, (size_t)row);
-      if (inside > 0) {
-        memcpy(at + left * channels, image + (y * args->input_width + tap + left) * channels, (size_t)(inside * channels));
+  int8_t *const last = to + count - 4;
+  const int8_t *const last_from = from + count - 4;
+  while (to < last) {
+    memcpy(to, from, 4);
+    to += 4;
+    from += 4;
+  }
+  memcpy(last, last_from, 4);
+}
+
+/* The patch whose first tap lies at row y, column x of the image. `bytes` has room for it as it is. */
+KD_DSP_APART static void kd_conv_dsp_gather(const kd_conv_dsp_args *args, const int8_t *image, int32_t y, int32_t x,
+                                            uint32_t *to, int8_t *bytes) {
+  const int32_t channels = args->channels;
+  const int32_t row = args->row_bytes;
+  const int32_t beyond = x + args->kernel_width - args->input_width; /* columns on the right of the image */
+  int32_t at = (y * args->input_width + x) * channels;               /* of the first tap, which may be outside */
+  int32_t rows = args->kernel_height;
+  if (x >= 0 && beyond <= 0 && y >= 0 && y + (rows - 1) * args->dilation_y < args->input_height) {
+    if ((row & 3) == 0) {
+      for (; rows > 0; rows--) {
+        to = kd_conv_dsp_prepare(image + at, to, row >> 2);
+        at += args->row_step;
       }
-      at += row;
+      return;
+    }
+    for (int8_t *copy = bytes; rows > 0; rows--) {
+      kd_conv_dsp_copy(copy, image + at, row);
+      copy += row;
+      at += args->row_step;
+    }
+  } else {
+    const int32_t left = x < 0 ? -x * channels : 0; /* bytes of padding */
+    const int32_t right = beyond > 0 ? beyond * channels : 0;
+    const int32_t inside = row - left - right;
+    int8_t *copy = bytes;
+    memset(bytes, (int)args->input_zero_point, (size_t)(rows * row));
+    for (; rows > 0; rows--) {
+      if (y >= 0 && y < args->input_height && inside > 0) {
+        kd_conv_dsp_copy(copy + left, image + at + left, inside);
+      }
+      copy += row;
+      at += args->row_step;
+      y += args->dilation_y;
     }
   }
   (void)kd_conv_dsp_prepare(bytes, to, args->words);
 }
 
+/* The patches of `pixels` pixels of the output from the one numbered `first`. */
+static void kd_conv_dsp_patches(const kd_conv_dsp_args *args, const int8_t *input, int32_t first, int32_t pixels,
+                                uint32_t *to, int8_t *bytes) {
+  if (args->pointwise != 0) {
+    const int8_t *from = input + first * args->channels;
+    for (; pixels > 0; pixels--) {
+      (void)kd_conv_dsp_prepare(from, to++, args->words);
+      from += args->channels;
+    }
+    return;
+  }
+  const int32_t width = args->output_width;
+  const int32_t row = first / width;
+  int32_t x = first % width * args->stride_x - args->padding_x;
+  int32_t y = row % args->output_height * args->stride_y - args->padding_y;
+  const int8_t *image = input + row / args->output_height * args->image_bytes;
+  for (; pixels > 0; pixels--) {
+    kd_conv_dsp_gather(args, image, y, x, to++, bytes);
+    x += args->stride_x;
+    if (x == width * args->stride_x - args->padding_x) {
+      x = -args->padding_x;
+      y += args->stride_y;
+      if (y == args->output_height * args->stride_y - args->padding_y) {
+        y = -args->padding_y;
+        image += args->image_bytes;
+      }
+    }
+  }
+}
+
 void kd_conv_dsp(const kd_conv_dsp_args *args, const int8_t *input, int8_t *output, void *scratch) {
   uint32_t *const patches = scratch;
   int8_t *const bytes = (int8_t *)(patches + 2 * PIXELS * args->words);
-  const int32_t area = args->output_height * args->output_width;
-  const int32_t all = args->batches * area;
-  const int32_t groups = (all + PIXELS - 1) / PIXELS;
+  const int32_t groups = (args->pixels + PIXELS - 1) / PIXELS;
   kd_conv_dsp_tile tile;
   tile.patches = patches;
   tile.patches_end = patches + 2 * PIXELS * args->words;
@@ -268,18 +327,13 @@ void kd_conv_dsp(const kd_conv_dsp_args *args, const int8_t *input, int8_t *outp
   tile.half = KD_DSP_HALF;
   tile.zero_point = args->output_zero_point;
   tile.ties = args->ties;
-  memset(bytes + 4 * (args->words - 1), 0, 4); /* beyond the end of the patch: the weights there are 0 */
+  if (args->pointwise == 0) {
+    memset(bytes + 4 * (args->words - 1), 0, 4); /* beyond the end of the patch: the weights there are 0 */
+  }
   for (int32_t group = 0; group < groups; group++) {
     const int32_t first = PIXELS * (args->backward != 0 ? groups - 1 - group : group);
-    const int32_t pixels = all - first < PIXELS ? all - first : PIXELS;
-    for (int32_t i = 0; i < pixels; i++) {
-      const int32_t batch = (first + i) / area;
-      const int32_t pixel = (first + i) % area;
-      const int32_t y = pixel / args->output_width * args->stride_y - args->padding_y;
-      const int32_t x = pixel % args->output_width * args->stride_x - args->padding_x;
-      const int8_t *image = input + batch * args->input_height * args->input_width * args->channels;
-      kd_conv_dsp_gather(args, image, y, x, patches + i, bytes);
-    }
+    const int32_t pixels = args->pixels - first < PIXELS ? args->pixels - first : PIXELS;
+    kd_conv_dsp_patches(args, input, first, pixels, patches, bytes);
     kd_conv_dsp_group(args, &tile, output + first * args->outputs, pixels);
   }
 }
