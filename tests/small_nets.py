@@ -73,6 +73,15 @@ class _Net:
     def model(self) -> bytes:
         return build(self.tensors, self.ops)
 
+    def model_with_float_edges(self) -> bytes:
+        """The same between a QUANTIZE and a DEQUANTIZE."""
+        first, last = len(self.tensors), len(self.tensors) + 1
+        result = self.ops[-1].outputs[0]
+        for shape in (self.tensors[0].shape, self.tensors[result].shape):
+            self.tensors.append(T(shape, "float32", scale=None))
+        ops = [O("QUANTIZE", [first], [0]), *self.ops, O("DEQUANTIZE", [result], [last])]
+        return build(self.tensors, ops, inputs=[first])
+
 
 def conv_net() -> bytes:
     """Two convolutions, the first with stride 2 and odd sizes, and a dense layer."""
@@ -97,6 +106,13 @@ def residual_net() -> bytes:
     start = net.convolution(0, 8, 3)
     net.dense(net.add(net.convolution(net.convolution(start, 8, 3), 8, 3, activation=0), start), 5)
     return net.model()
+
+
+def float_net() -> bytes:
+    """A convolution and a dense layer, whose input and output are floats."""
+    net = _Net((1, 9, 7, 4), 4)
+    net.dense(net.convolution(0, 7, 3), 6)
+    return net.model_with_float_edges()
 
 
 NETS = {"conv": conv_net, "depthwise": depthwise_net, "residual": residual_net}

@@ -55,6 +55,12 @@ def test_every_byte_is_right_on_every_core(core: str, name: str) -> None:
         assert done.instructions < done.cycles < 3 * done.instructions
 
 
+@needs_reference
+def test_a_model_with_float_edges_is_proven_between_them() -> None:
+    done = emulate_model(small_nets.float_net(), "floats", needed("cortex-m0"), 3)
+    assert done.equal and done.compared.bytes_compared == 3 * 6
+
+
 def test_the_nets_outputs_are_of_all_sizes() -> None:
     """Otherwise a comparison would see saturated bytes alone."""
     for name, net in small_nets.NETS.items():
