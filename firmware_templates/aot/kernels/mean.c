@@ -1,6 +1,6 @@
 /* Mean of int8 along axes.
  *
- * Cost: 5 instructions for each value of the input, about 50 for each of the output.
+ * Cost: 3 instructions for each value of the input, about 50 for each of the output.
  * Overlap: each output is written when all of its inputs have been read, in ascending order; the generator works out
  * how far below the input it must begin.
  */
@@ -9,12 +9,22 @@
 #include "fixedpoint.h"
 #include "reduce.h"
 
-static int32_t kd_mean_more(const void *args, int32_t so_far, const int8_t *from, int32_t count, int32_t step) {
+KD_REDUCE_APART static void kd_mean_more(const void *args, kd_reduce_lanes *lanes, int32_t offset, int32_t count,
+                                         int32_t step) {
+  const int8_t *const row0 = lanes->from[0] + offset, *const row1 = lanes->from[1] + offset;
+  const int8_t *const row2 = lanes->from[2] + offset, *const row3 = lanes->from[3] + offset;
+  int32_t total0 = 0, total1 = 0, total2 = 0, total3 = 0;
   (void)args;
   for (int32_t at = 0; at < count * step; at += step) {
-    so_far += from[at];
+    total0 += row0[at];
+    total1 += row1[at];
+    total2 += row2[at];
+    total3 += row3[at];
   }
-  return so_far;
+  lanes->total[0] += total0;
+  lanes->total[1] += total1;
+  lanes->total[2] += total2;
+  lanes->total[3] += total3;
 }
 
 static int8_t kd_mean_end(const void *arguments, int32_t total) {

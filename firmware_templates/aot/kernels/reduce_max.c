@@ -9,14 +9,18 @@
 #include "fixedpoint.h"
 #include "reduce.h"
 
-static int32_t kd_reduce_max_more(const void *arguments, int32_t so_far, const int8_t *from, int32_t count,
-                                  int32_t step) {
+KD_REDUCE_APART static void kd_reduce_max_more(const void *arguments, kd_reduce_lanes *lanes, int32_t offset,
+                                               int32_t count, int32_t step) {
   const int32_t inverted = ((const kd_reduce_max_args *)arguments)->inverted;
-  for (int32_t at = 0; at < count * step; at += step) {
-    const int32_t x = from[at] ^ inverted;
-    so_far = x > so_far ? x : so_far;
+  for (int32_t i = 0; i < KD_REDUCE_LANES; i++) {
+    const int8_t *const from = lanes->from[i] + offset;
+    int32_t most = lanes->total[i];
+    for (int32_t at = 0; at < count * step; at += step) {
+      const int32_t x = from[at] ^ inverted;
+      most = x > most ? x : most;
+    }
+    lanes->total[i] = most;
   }
-  return so_far;
 }
 
 static int8_t kd_reduce_max_end(const void *arguments, int32_t total) {
