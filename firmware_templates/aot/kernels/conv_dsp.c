@@ -92,7 +92,7 @@ KD_DSP_ASSEMBLY static void kd_conv_dsp_block(
       "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
       "nop\n\t"
       "2:\n\t" /* a round of four steps */
-      KD_CONV_DSP_STEP KD_CONV_DSP_STEP KD_CONV_DSP_STEP KD_CONV_DSP_STEP
+      ".rept 4\n\t" KD_CONV_DSP_STEP ".endr\n\t"
       "ldr r2, [sp, #8]\n\t"
       "cmp r0, r2\n\t"
       "bne.w 2b\n\t"
@@ -173,7 +173,7 @@ static void kd_conv_dsp_single(const kd_conv_dsp_tile *tile, const int32_t *para
 static void kd_conv_dsp_group(const kd_conv_dsp_args *args, kd_conv_dsp_tile *tile, int8_t *output, int32_t pixels) {
   const int32_t pairs = args->outputs / 2;
   const int32_t *const end = args->parameters + 6 * pairs;
-  int8_t spare[2 * PIXELS];
+  int8_t spare[2 * PIXELS] = {0};
   tile->parameters = args->parameters;
   tile->weights = args->weights;
   tile->end = end;

@@ -251,6 +251,8 @@ static void kd_depthwise_dsp_gather(const kd_depthwise_dsp_args *args, const int
 static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwise_dsp_tile *tile, const int16_t *rows) {
   const int32_t columns = args->output_columns;
   const int32_t one = args->stride_columns == 1 ? columns & 1 : 0;
+  tile->sums[0] = tile->sums[1] = tile->multiplier = tile->scale = tile->step_now = 0;
+  tile->end_now = NULL;
   tile->half = HALF;
   tile->zero_point = args->output_zero_point;
   tile->step = args->output_step;

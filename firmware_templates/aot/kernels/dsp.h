@@ -74,7 +74,7 @@ static inline int32_t kd_dsp_saturate(int32_t value) {
 static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t half, int32_t ties,
                                    int32_t zero_point) {
   int32_t high = kd_dsp_high(sum, multiplier, half);
-  high -= ties & (high >> 31);
+  high -= high < 0 ? ties : 0;
   return (int8_t)kd_dsp_saturate(kd_dsp_high_rounded(high, scale, zero_point));
 }
 

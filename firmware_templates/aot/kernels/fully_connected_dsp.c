@@ -85,8 +85,7 @@ KD_DSP_ASSEMBLY static void kd_fully_connected_dsp_groups(
       "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
       "nop\n\t"
       "2:\n\t" /* a round of four steps */
-      KD_FULLY_CONNECTED_DSP_STEP KD_FULLY_CONNECTED_DSP_STEP
-      KD_FULLY_CONNECTED_DSP_STEP KD_FULLY_CONNECTED_DSP_STEP
+      ".rept 4\n\t" KD_FULLY_CONNECTED_DSP_STEP ".endr\n\t"
       "ldr r2, [sp, #8]\n\t"
       "cmp r0, r2\n\t"
       "bne.w 2b\n\t"
