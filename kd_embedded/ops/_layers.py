@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import kernels
-from kd_embedded.fixedpoint import wrap32
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.ops._weights import (
     activation,
@@ -239,8 +238,8 @@ def _check_shape(graph: Graph, op: Op, output: Tensor, shape: tuple[int, ...]) -
 
 def _evaluate(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     products = _depthwise_products(layer, x) if layer.kind == "depthwise" else _conv_products(layer, x)
-    accumulators = wrap32(products + layer.bias)
-    y = requantize(accumulators, layer.multiplier, layer.shift, layer.output_zero_point, layer.low, layer.high)
+    products += layer.bias
+    y = requantize(products, layer.multiplier, layer.shift, layer.output_zero_point, layer.low, layer.high)
     return y.reshape(len(x), *layer.output_shape)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.fixedpoint import wrap32
 from kd_embedded.kernels._parts import bias_array, scale_arrays
 from kd_embedded.ops._layers import image, option, steps, window
 from kd_embedded.ops._weights import (
@@ -72,8 +71,8 @@ def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
     it, x = _transposed(graph, op), values[_INPUT]
     assert x is not None
     products = _products(it, x.reshape(-1, *it.input_shape[1:]))
-    accumulators = wrap32(products + it.bias)
-    y = requantize(accumulators, it.multiplier, it.shift, it.output_zero_point, -128, 127)
+    products += it.bias
+    y = requantize(products, it.multiplier, it.shift, it.output_zero_point, -128, 127)
     return [y.reshape(len(x), *it.output_shape)]
 
 
