@@ -43,7 +43,7 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
 def _pairs(rows: NDArray[Any]) -> NDArray[Any]:
     """[C_OUT, N] flat, two channels interleaved: [C_OUT / 2][N][2], then the N of an odd last channel."""
     even = len(rows) // 2 * 2
-    pairs = rows[:even].reshape(even // 2, 2, -1).swapaxes(1, 2)
+    pairs = rows[:even].reshape(even // 2, 2, rows.shape[1]).swapaxes(1, 2)
     return np.concatenate((pairs.ravel(), rows[even:].ravel()))
 
 
