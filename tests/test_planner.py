@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kd_embedded.aot import compile_model
 from kd_embedded.planner import Plan, Value, plan
-from kd_embedded.program import Alias, Array, Call, Overlap, Step
+from kd_embedded.program import Alias, Array, Call, Family, Optimize, Overlap, Step, Stream, Target
 
+DATA = Path(__file__).resolve().parent / "data"
 POISON = ("poison", 0)
 ARRAY = Array("weights", None)  # type: ignore[arg-type]  # an operand that is no tensor
 
@@ -83,7 +86,7 @@ class Machine:
             if self.memory.get(self.offsets[tensor] + i) != (self.stamps[self._name(tensor)], i):
                 raise ClobberedError(f"byte {i} of tensor {tensor}")
 
-    def _call(self, at: int, step: Call) -> None:
+    def _call(self, at: int, step: Call | Stream) -> None:
         notes = {(self.scratch[at] or 0) + i: (("scratch", at), i) for i in range(step.scratch or 0)}
         self.memory.update(notes)
         written = step.outputs[0]
@@ -109,7 +112,7 @@ class Machine:
         self.stamps[self._name(written)] = fresh
 
     def _read_before(
-        self, step: Call, p: int, tensor: int, k: int, index: int, descending: bool, done: dict[int, int]
+        self, step: Call | Stream, p: int, tensor: int, k: int, index: int, descending: bool, done: dict[int, int]
     ) -> None:
         """Reads of operand ``p`` what the rules promise is read before the ``k``-th byte is written, and no more."""
         total = self.case.sizes[tensor]
@@ -124,7 +127,9 @@ class Machine:
             self._check(tensor, order[done[p] : promised])
             done[p] = max(done[p], promised)
 
-    def _rest(self, step: Call, p: int, tensor: int, size: int, descending: bool, done: dict[int, int]) -> range:
+    def _rest(
+        self, step: Call | Stream, p: int, tensor: int, size: int, descending: bool, done: dict[int, int]
+    ) -> range:
         total = self.case.sizes[tensor]
         kinds = {rule.kind for rule in step.overlaps if rule.input == p}
         if "same" in kinds:
@@ -336,6 +341,19 @@ def test_the_machine_notices_what_it_is_there_for() -> None:
         case = chain([32, 32], (Overlap(0, kind, gap),))  # type: ignore[arg-type]
         assert survives(case, good, [None])
         assert not survives(case, bad, [None])
+
+
+@pytest.mark.parametrize("optimize", ["speed", "ram"])
+@pytest.mark.parametrize("family", ["c", "dsp", "helium"])
+@pytest.mark.parametrize("name", ["residual", "tiny"])
+def test_programs_of_models_survive(name: str, family: Family, optimize: Optimize) -> None:
+    """The rules that the kernels state, with the schedules that they allow."""
+    model = (DATA / f"{name}.tflite").read_bytes()
+    program = compile_model(model, name, Target(family, optimize))
+    sizes = {tensor.index: tensor.bytes for tensor in program.graph.tensors}
+    case = Case(program.steps, sizes, program.graph.inputs, program.graph.outputs)
+    assert survives(case, program.plan.offsets, program.plan.scratch_offsets)
+    assert program.plan.optimal
 
 
 @pytest.mark.parametrize("branches", [30, 90])
