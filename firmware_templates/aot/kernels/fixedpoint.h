@@ -20,13 +20,13 @@ static inline int32_t kd_add(int32_t a, int32_t b) { return kd_signed((uint32_t)
 #if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
 /* These cores have no long multiplication: four of 16 by 16 bits take half the instructions of the library's. */
 static inline int32_t kd_high_mul(int32_t a, int32_t b) {
-  const int32_t a_low = (int32_t)((uint32_t)a & 0xffffu);
-  const int32_t b_low = (int32_t)((uint32_t)b & 0xffffu);
+  const int32_t a_low = (int32_t)((uint32_t)a & 0xffffu), a_high = (int16_t)((uint32_t)a >> 16);
+  const int32_t b_low = (int32_t)((uint32_t)b & 0xffffu), b_high = (int16_t)((uint32_t)b >> 16);
   const uint32_t low = (uint32_t)a_low * (uint32_t)b_low;
-  const int32_t middle = (a >> 16) * b_low + (int32_t)(low >> 16);
-  const int32_t second = a_low * (b >> 16) + (int32_t)((uint32_t)middle & 0xffffu);
+  const int32_t middle = a_high * b_low + (int32_t)(low >> 16);
+  const int32_t second = a_low * b_high + (int32_t)((uint32_t)middle & 0xffffu);
   const uint32_t word = ((uint32_t)second << 16) | (low & 0xffffu);
-  const uint32_t high = (uint32_t)((a >> 16) * (b >> 16) + (middle >> 16) + (second >> 16));
+  const uint32_t high = (uint32_t)(a_high * b_high + (middle >> 16) + (second >> 16));
   const uint32_t carry = word >= 0xc0000000u ? 1u : 0u;
   return kd_signed(((high + carry) << 1) | ((word + 0x40000000u) >> 31));
 }
