@@ -11,12 +11,13 @@ The order of work is found by simulating it (``_Simulation``), and folded into l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kd_embedded import kernels, ops
+from kd_embedded.kernels.layers import Layer
 from kd_embedded.ops._layers import to_layer
-from kd_embedded.program import Array, Call, Place, Repeat, RowCall, Step, Stream, Target
+from kd_embedded.program import Array, Call, Overlap, Place, Repeat, RowCall, Step, Stream, Target
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 
 Steps = tuple[Step, ...]
@@ -44,13 +45,15 @@ def smallest(
 
     One run is chosen at a time, as long as a further one helps.
     """
+    lowering = _Lowering(graph, target)
     parts: list[_Part] = [((op,), steps) for op, steps in lowered]
     best = arena(_joined(parts))
     while True:
         better: list[_Part] | None = None
-        for bound, begin, end, simulation in sorted(_candidates(graph, parts, target), key=lambda found: found[:3]):
-            if bound >= best:
-                break
+        alone = [arena(steps) for _, steps in parts]
+        for begin, end, simulation in _candidates(lowering, parts):
+            if max([simulation.bytes, *alone[:begin], *alone[end:]]) >= best:
+                continue
             ops_of = tuple(op for chosen, _ in parts[begin:end] for op in chosen)
             tried = [*parts[:begin], (ops_of, (simulation.stream(),)), *parts[end:]]
             if (size := arena(_joined(tried))) < best:
@@ -66,24 +69,26 @@ def stream(graph: Graph, chosen: Sequence[Op], target: Target) -> Stream | None:
     Each must be a convolution or an element-wise op on [1, H, W, C]; all they produce but the last output is read by
     them alone.
     """
-    return _Simulation(graph, chosen, target).stream() if _suits(graph, chosen) else None
+    return _Simulation(_Lowering(graph, target), chosen).stream() if _suits(graph, chosen) else None
 
 
 def _joined(parts: Sequence[_Part]) -> Steps:
     return tuple(step for _, steps in parts for step in steps)
 
 
-def _candidates(graph: Graph, parts: Sequence[_Part], target: Target) -> Iterator[tuple[int, int, int, _Simulation]]:
-    """(least bytes that the run alone needs, first part, one past the last, the run simulated)."""
+def _candidates(lowering: _Lowering, parts: Sequence[_Part]) -> list[tuple[int, int, _Simulation]]:
+    """(first part, one past the last, the run simulated) of all runs, those that need least first."""
+    graph = lowering.graph
     suits = [len(chosen) == 1 and _by_rows(graph, chosen[0]) for chosen, _ in parts]
+    found = []
     for begin in range(len(parts)):
         for end in range(begin + 2, len(parts) + 1):
             if not all(suits[begin:end]):
                 break
             chosen = [op for ops_of, _ in parts[begin:end] for op in ops_of]
             if _suits(graph, chosen):
-                simulation = _Simulation(graph, chosen, target)
-                yield simulation.bytes, begin, end, simulation
+                found.append((begin, end, _Simulation(lowering, chosen)))
+    return sorted(found, key=lambda run: (run[2].bytes, run[0], run[1]))
 
 
 def _suits(graph: Graph, chosen: Sequence[Op]) -> bool:
@@ -124,6 +129,57 @@ def _activations(graph: Graph, op: Op) -> list[int]:
     return [i for i in op.inputs if i >= 0 and graph.tensors[i].data is None]
 
 
+class _Lowering:
+    """Calls for single rows of the graph's ops, each made once."""
+
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self._target = graph, target
+        self._layers: dict[int, Layer] = {}
+        self._calls: dict[tuple[int, int, int], tuple[Call, ...]] = {}
+        self._slides: dict[int, Call] = {}
+
+    def maker(self, op: Op) -> _Maker:
+        height = self.graph.tensors[op.outputs[0]].shape[1]
+        if op.name in _LAYERS:
+            layer = self._layer(op)
+            span = (layer.stride[0], layer.padding[0], (layer.kernel[0] - 1) * layer.dilation[0] + 1)
+            return _Maker(op, (op.inputs[0],), op.outputs[0], height, span)
+        return _Maker(op, tuple(_activations(self.graph, op)), op.outputs[0], height, (1, 0, 1))
+
+    def row(self, op: Op, above: int, within: int) -> tuple[Call, ...]:
+        """The calls for a row of ``op`` that spans ``above`` rows before the image and ``within`` in it."""
+        key = (op.index, above, within)
+        if key not in self._calls:
+            self._calls[key] = self._lower(op, above, within)
+        return self._calls[key]
+
+    def slide(self, count: int, op: Op) -> Call:
+        """The call that moves ``count`` bytes."""
+        return self._slides.setdefault(count, Call("slide", op.index, (), (), {"bytes": count}))
+
+    def _layer(self, op: Op) -> Layer:
+        if op.index not in self._layers:
+            self._layers[op.index] = to_layer(self.graph, op)
+        return self._layers[op.index]
+
+    def _lower(self, op: Op, above: int, within: int) -> tuple[Call, ...]:
+        if op.name in _LAYERS:
+            layer = self._layer(op)
+            row = replace(
+                layer,
+                input_shape=(within, *layer.input_shape[1:]),
+                output_shape=(1, *layer.output_shape[1:]),
+                padding=(above, layer.padding[1]),
+            )
+            return kernels.lower(row, op.index, self._target)
+        used = set(op.inputs) | set(op.outputs)
+        tensors = tuple(_one_row(tensor) if tensor.index in used else tensor for tensor in self.graph.tensors)
+        lower = ops.spec(op.name).lower
+        assert lower is not None  # _is_elementwise has seen to it
+        steps = lower(replace(self.graph, tensors=tensors), op, self._target)
+        return tuple(step for step in steps if isinstance(step, Call))
+
+
 @dataclass
 class _Rows:
     """The memory of one tensor, or of several that share rows: ``held`` rows of ``row_bytes``, the first is ``base``.
@@ -141,14 +197,13 @@ class _Rows:
 
 @dataclass
 class _Maker:
-    """One op of the stream: ``next`` is the row it computes next."""
+    """An op of the stream: ``next`` is the row it computes next."""
 
     op: Op
     inputs: tuple[int, ...]
     output: int
     height: int
-    span: tuple[int, int, int]  # rows read for row y: from y * stride - padding, this many
-    calls: dict[tuple[int, int], tuple[Call, ...]] = field(default_factory=dict)
+    span: tuple[int, int, int]  # stride, padding, rows: row y reads that many from y * stride - padding on
     next: int = 0
 
     def reads(self, y: int, height: int) -> tuple[int, int]:
@@ -158,20 +213,22 @@ class _Maker:
 
 
 class _Simulation:
-    def __init__(self, graph: Graph, chosen: Sequence[Op], target: Target) -> None:
-        self._graph, self._target = graph, target
-        self._makers = [_maker(graph, op) for op in chosen]
+    """The rows of ``chosen`` computed in order, twice: the first time finds how many each memory must hold."""
+
+    def __init__(self, lowering: _Lowering, chosen: Sequence[Op]) -> None:
+        graph = lowering.graph
+        self._graph, self._lowering = graph, lowering
+        self._makers = [lowering.maker(op) for op in chosen]
         self._by_output = {maker.output: maker for maker in self._makers}
         self._consumers: dict[int, list[_Maker]] = {}
         for maker in self._makers:
             for i in maker.inputs:
                 self._consumers.setdefault(i, []).append(maker)
         self._rows = _memories(graph, self._makers, self._consumers)
-        self._slides: dict[int, Call] = {}
         self._chosen = chosen
         self.rows_bytes = 0
         self.events: list[_Event] = []
-        self._run()  # finds how many rows each tensor keeps
+        self._run()
         self._lay_out()
         self._run()
 
@@ -182,8 +239,9 @@ class _Simulation:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the stream with its inputs and its output."""
-        return self.scratch + sum(self._graph.tensors[i].bytes for i in (*self._inputs(), *self._chosen[-1].outputs))
+        """The least that the stream takes with its inputs and its output, which may share memory."""
+        inputs = sum(self._graph.tensors[i].bytes for i in self._inputs())
+        return self.scratch + max(inputs, self._graph.tensors[self._chosen[-1].outputs[0]].bytes)
 
     def stream(self) -> Stream:
         """What was simulated, as a step."""
@@ -195,7 +253,18 @@ class _Simulation:
             repeats=tuple(_fold(self.events)),
             rows_bytes=self.rows_bytes,
             scratch=self.scratch,
+            overlaps=tuple(self._overlap(at, i) for at, i in enumerate(self._inputs())),
         )
+
+    def _overlap(self, position: int, i: int) -> Overlap:
+        """How the output may follow the reading of input ``i``, at ``position``: what is written lies before it."""
+        gap, unread, (output,) = -self._graph.tensors[i].bytes, self._graph.tensors[i].bytes, self._chosen[-1].outputs
+        for event in reversed(self.events):
+            *read, written = (place for place in event.places if not isinstance(place, Array))
+            unread = min([unread, *(offset for tensor, offset in read if tensor == i)])
+            if written[0] == output:
+                gap = max(gap, written[1] + self._rows[output].row_bytes - unread)
+        return Overlap(position, "forward", gap)
 
     def _inputs(self) -> tuple[int, ...]:
         read = (i for op in self._chosen for i in _activations(self._graph, op))
@@ -268,7 +337,8 @@ class _Simulation:
         kept = (self._top(i) - live) * rows.row_bytes
         if kept > 0:
             here, there = self._place(i, live), (None, rows.offset)
-            self.events.append(_Event(self._slide(kept), (here, there)))
+            slide = self._lowering.slide(kept, self._chosen[0])
+            self.events.append(_Event(slide, (here, there)))
         rows.base = live
 
     def _sharing(self, i: int) -> list[int]:
@@ -287,27 +357,10 @@ class _Simulation:
     def _top(self, i: int) -> int:
         return max(self._by_output[other].next for other in self._sharing(i))
 
-    def _slide(self, count: int) -> Call:
-        if count not in self._slides:
-            self._slides[count] = Call("slide", self._makers[0].op.index, (), (), {"bytes": count})
-        return self._slides[count]
-
     def _calls(self, maker: _Maker, y: int) -> tuple[Call, ...]:
         stride, padding, _ = maker.span
         first, end = maker.reads(y, self._height(maker.inputs[0]))
-        key = (first - (y * stride - padding), end - first)
-        if key not in maker.calls:
-            maker.calls[key] = _row_calls(self._graph, maker.op, key, self._target)
-        return maker.calls[key]
-
-
-def _maker(graph: Graph, op: Op) -> _Maker:
-    height = graph.tensors[op.outputs[0]].shape[1]
-    if op.name in _LAYERS:
-        layer = to_layer(graph, op)
-        span = (layer.stride[0], layer.padding[0], (layer.kernel[0] - 1) * layer.dilation[0] + 1)
-        return _Maker(op, (op.inputs[0],), op.outputs[0], height, span)
-    return _Maker(op, tuple(_activations(graph, op)), op.outputs[0], height, (1, 0, 1))
+        return self._lowering.row(maker.op, first - (y * stride - padding), end - first)
 
 
 def _memories(graph: Graph, makers: Sequence[_Maker], consumers: Mapping[int, list[_Maker]]) -> dict[int, _Rows]:
@@ -331,26 +384,6 @@ def _memories(graph: Graph, makers: Sequence[_Maker], consumers: Mapping[int, li
 def _rows_of(tensor: Tensor, whole: int | None) -> _Rows:
     _, height, width, depth = tensor.shape
     return _Rows(width * depth, height, whole)
-
-
-def _row_calls(graph: Graph, op: Op, key: tuple[int, int], target: Target) -> tuple[Call, ...]:
-    """The calls for one row; ``key`` is how many of the rows it spans lie above the image, and how many in it."""
-    above, within = key
-    if op.name in _LAYERS:
-        layer = to_layer(graph, op)
-        width, depth = layer.input_shape[1:]
-        one = replace(
-            layer,
-            input_shape=(within, width, depth),
-            output_shape=(1, *layer.output_shape[1:]),
-            padding=(above, layer.padding[1]),
-        )
-        return kernels.lower(one, op.index, target)
-    used = set(op.inputs) | set(op.outputs)
-    tensors = tuple(_one_row(tensor) if tensor.index in used else tensor for tensor in graph.tensors)
-    lower = ops.spec(op.name).lower
-    assert lower is not None  # _is_elementwise has seen to it
-    return tuple(step for step in lower(replace(graph, tensors=tensors), op, target) if isinstance(step, Call))
 
 
 def _one_row(tensor: Tensor) -> Tensor:

@@ -45,9 +45,16 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def interpret(graph: Graph, stream: Stream, x: NDArray[np.int8]) -> NDArray[np.int8]:
     """What the calls of ``stream`` compute from the bytes they find, none of which is zeroed before."""
-    memory: dict[int | None, NDArray[np.int8]] = {None: np.full(stream.scratch, POISON, np.int8)}
-    memory[stream.inputs[0]] = x.reshape(-1).copy()
-    memory[stream.outputs[0]] = np.full(graph.tensors[stream.outputs[0]].bytes, POISON, np.int8)
+    (output,), (source,) = stream.outputs, stream.inputs
+    gap, size = stream.overlaps[0].gap, graph.tensors[output].bytes
+    shared = np.full(x.size + size + abs(gap), POISON, np.int8)  # input and output, as close as the overlap lets them
+    before, after = max(-gap, 0), max(gap, 0)
+    memory: dict[int | None, NDArray[np.int8]] = {
+        None: np.full(stream.scratch, POISON, np.int8),
+        source: shared[after : after + x.size],
+        output: shared[before : before + size],
+    }
+    memory[source][:] = x.reshape(-1)
 
     def at(place: Place | Array, size: int, i: int) -> NDArray[np.int8]:
         assert isinstance(place, Place)
@@ -60,7 +67,7 @@ def interpret(graph: Graph, stream: Stream, x: NDArray[np.int8]) -> NDArray[np.i
         for i in range(repeat.count):
             for row in repeat.body:
                 _do(row.call, [*row.inputs, *row.outputs], at, i)
-    return memory[stream.outputs[0]]
+    return memory[output]
 
 
 def _do(call: Call, places: list[Any], at: Any, i: int) -> None:
