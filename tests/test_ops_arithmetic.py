@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from kd_embedded.ops import _libm, _sums
 from kd_embedded.program import Array, Call, Overlap, Target
 from kd_embedded.tflite.read import parse_model
 from tests.kernel_runner import Job, Runner
+from tests.tflite_builder import O, T, build
 
 _OPS = [name for name in CASES if ops.spec(name).lower is not None]
 _KERNELS = [
@@ -39,7 +41,7 @@ _KERNELS = [
     "softmax",
     "squared_difference",
 ]
-_BATCH = 40
+_BATCH = 25
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +175,28 @@ def test_linear_sums_are_found_for_scales_of_real_models() -> None:
     assert found((0.08385830372571945, 38), (0.21724364161491394, -2), (0.1270691454410553, -128))
     assert found((0.5, 3), (0.5, -7), (1.0, 0))
     assert found((0.37678107619285583, 11), (0.09061428159475327, -12), (0.19978737831115723, 79), -1) is None
+
+
+@pytest.mark.parametrize(("name", "options", "rank"), [("ADD", "AddOptions", 6), ("MUL", "MulOptions", 4)])
+def test_broadcasts_over_as_many_axes_as_the_reference(name: str, options: str, rank: int, runner: Runner) -> None:
+    """Every second axis broadcasts, so that none can be joined; with one axis more the reference aborts."""
+    shape, rng = [1, 2, 3, 2, 3, 2][:rank], np.random.default_rng(0)
+    other = [size if axis % 2 else 1 for axis, size in enumerate(shape)]
+    tensors = [
+        T(shape, "int8", 0.1, 3),
+        T(other, "int8", 0.07, -2, data=rng.integers(-128, 128, other)),
+        T(shape, "int8", 0.15, 4),
+    ]
+    model = build(tensors, [O(name, [0, 1], [2], options, version=2)])
+    inputs = rng.integers(-128, 128, (2, *shape[1:]), dtype=np.int8)
+    if interpreters.oracle() == "builtin_ref":
+        assert np.array_equal(
+            interpreters.run("builtin_ref", model, inputs), reference.run(parse_model(model, ""), inputs)
+        )
+    runs = list(_runs(Case(name, model, inputs), name))
+    for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
+        assert np.array_equal(areas[run.area], run.wanted)
+    longer = [dataclasses.replace(tensor, shape=[1, *tensor.shape, 1]) for tensor in tensors]
+    refused = parse_model(build([*longer[:2], longer[2]], [O(name, [0, 1], [2], options, version=2)]), "model")
+    with pytest.raises(ModelError, match=f"broadcasts over {rank + 2} axes, and {rank} are supported"):
+        reference.checked(refused)

@@ -21,9 +21,6 @@ from kd_embedded.ops.spec import OpSpec, Values, input_tensor, output_tensor, re
 from kd_embedded.program import Array, Overlap, Step, Target
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 
-_MAX_RANK = 4  # of a broadcast: the reference kernels extend shapes to 4 to 6 axes
-LOOPS = 5  # around the innermost, of firmware kernel header broadcast.h
-
 Function = Callable[[Graph, Op], Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]]
 
 
@@ -51,15 +48,18 @@ class Walk:
 Calls = Callable[[Graph, Op, Walk], tuple[Step, ...]]
 
 
-def binary_op(name: str, function: Function, calls: Calls, check: Callable[[Graph, Op], None] | None = None) -> OpSpec:
+def binary_op(
+    name: str, function: Function, calls: Calls, rank: int, check: Callable[[Graph, Op], None] | None = None
+) -> OpSpec:
     """The OpSpec of an op of two operands.
 
     ``function(graph, op)`` gives what computes int8 from two int64 arrays that broadcast; it raises (``refuse``) what
-    the op does not do. ``calls`` gives the calls for a walk.
+    the op does not do. ``calls`` gives the calls for a walk. ``rank`` is how many axes the reference kernel broadcasts
+    over (with more it aborts); at most 6, for the kernels have five loops around a row. ``check`` refuses more.
     """
 
     def accepts(graph: Graph, op: Op) -> None:
-        _check(graph, op)
+        _check(graph, op, rank)
         if check is not None:
             check(graph, op)
         function(graph, op)
@@ -91,7 +91,7 @@ def output_quant(graph: Graph, op: Op) -> tuple[float, int]:
     return params.scale[0], params.zero_point[0]
 
 
-def _check(graph: Graph, op: Op) -> None:
+def _check(graph: Graph, op: Op, rank: int) -> None:
     operands, output = [input_tensor(graph, op, position) for position in (0, 1)], result(graph, op)
     for tensor in operands:
         if tensor.dtype != "int8" or tensor.quant is None or tensor.quant.per_channel or 0 in tensor.shape:
@@ -101,8 +101,8 @@ def _check(graph: Graph, op: Op) -> None:
     shapes = [tensor.shape for tensor in operands]
     if _broadcast(shapes) != output.shape:
         raise refuse(graph, op, f"makes shape {list(output.shape)} of {list(shapes[0])} and {list(shapes[1])}")
-    if shapes[0] != shapes[1] and len(output.shape) > _MAX_RANK:
-        raise refuse(graph, op, f"broadcasts over {len(output.shape)} axes, and {_MAX_RANK} are supported")
+    if shapes[0] != shapes[1] and len(output.shape) > rank:
+        raise refuse(graph, op, f"broadcasts over {len(output.shape)} axes, and {rank} are supported")
 
 
 def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:

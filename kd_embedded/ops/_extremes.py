@@ -25,4 +25,4 @@ def extreme_op(name: str, largest: bool) -> OpSpec:
         fields = walk.fields() | {"inverted": 0 if largest else -1}
         return (Call("maximum", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
 
-    return binary_op(name, function, calls)
+    return binary_op(name, function, calls, rank=5)

@@ -68,8 +68,8 @@ class Linear:
     shift: int
 
 
-def sum_op(name: str, sign: int) -> OpSpec:
-    """The OpSpec of ADD (``sign`` 1) or SUB (-1)."""
+def sum_op(name: str, sign: int, rank: int) -> OpSpec:
+    """The OpSpec of ADD (``sign`` 1) or SUB (-1), whose reference broadcasts over ``rank`` axes."""
 
     def function(graph: Graph, op: Op) -> Any:
         found, (low, high) = _sum(graph, op, sign), activation_range(graph, op, output_tensor(graph, op))
@@ -80,7 +80,7 @@ def sum_op(name: str, sign: int) -> OpSpec:
         low, high = activation_range(graph, op, output)
         return sum_calls(op, walk, found.exchanged() if walk.exchanged else found, low, high, elements(output))
 
-    return binary_op(name, function, calls)
+    return binary_op(name, function, calls, rank)
 
 
 def sum_calls(op: Op, walk: Walk, found: Sum, low: int, high: int, count: int) -> tuple[Step, ...]:

@@ -49,4 +49,4 @@ def _calls(graph: Graph, op: Op, walk: Walk) -> tuple[Step, ...]:
     return (Call("mul", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
 
 
-OP = binary_op("MUL", _function, _calls)
+OP = binary_op("MUL", _function, _calls, rank=4)

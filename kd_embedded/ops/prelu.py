@@ -62,4 +62,4 @@ def _calls(graph: Graph, op: Op, walk: Walk) -> tuple[Step, ...]:
     return (Call("prelu", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
 
 
-OP = binary_op("PRELU", _function, _calls, _check)
+OP = binary_op("PRELU", _function, _calls, 4, _check)

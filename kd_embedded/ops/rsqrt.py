@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,14 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
         raise refuse(graph, op, f"has an input zero point of {zero_point}, so that it may be negative")
     root = float(np.sqrt(np.float32(scale)) * np.float32(output_scale))
     factor, shift = multiplier(graph, op, 1 / root if root else float("inf"))
-    made = [127]
-    for value in range(1, 256):
-        inverse, right = _inverse_root(value)
-        fine = multiply_by_quantized_multiplier(np.array(1), inverse, _MORE_BITS - right)
-        made.append(int(wrap32(multiply_by_quantized_multiplier(fine, factor, shift - _MORE_BITS))) + output_zero_point)
-    return np.asarray(np.clip(made, -128, 127), np.int8)
+    inverse, right = np.array([_inverse_root(value) for value in range(1, 256)]).T
+    fine = multiply_by_quantized_multiplier(np.array(1), inverse, _MORE_BITS - right)
+    scaled = multiply_by_quantized_multiplier(fine, factor, shift - _MORE_BITS)
+    made = np.clip(wrap32(scaled + output_zero_point), -128, 127)
+    return np.concatenate([[127], made]).astype(np.int8)
 
 
+@cache
 def _inverse_root(value: int) -> tuple[int, int]:
     """Multiplier and right shift of 1 / sqrt(value), below 2**29.
 

@@ -69,4 +69,4 @@ def _calls(graph: Graph, op: Op, walk: Walk) -> tuple[Step, ...]:
     return (Call("squared_difference", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
 
 
-OP = binary_op("SQUARED_DIFFERENCE", _function, _calls)
+OP = binary_op("SQUARED_DIFFERENCE", _function, _calls, rank=6)
