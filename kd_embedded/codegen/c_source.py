@@ -218,10 +218,17 @@ def _comment(program: Program, ops: Sequence[int], more: str) -> list[str]:
     """A comment of a line for each op, and one of ``more``."""
     graph = program.graph
     lines = [
-        f"op {op.index} {op.name}: {_shapes(graph, op)}{_macs(program, op)}" for op in graph.ops if op.index in ops
+        f"op {op.index} {op.name}: {_shapes(graph, op)}{_dead(program, op)}{_macs(program, op)}"
+        for op in graph.ops
+        if op.index in ops
     ]
     text = [f"/* {lines[0]}", *(f" * {line}" for line in (*lines[1:], f"  {more}"))]
     return [*text[:-1], f"{text[-1]} */"]
+
+
+def _dead(program: Program, op: Op) -> str:
+    lost = {saving.op: saving.channels_before - saving.channels for saving in program.savings}
+    return f", {lost[op.index]} dead channels left out" if lost.get(op.index) else ""
 
 
 def _macs(program: Program, op: Op) -> str:
