@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _COMMENTS = {
 _RENAMED = {"gitignore": ".gitignore"}  # under its real name it would apply to the templates themselves
 
 
+@cache
 def environment(folder: Path) -> Environment:
     """Jinja over ``folder``: an unknown variable is an error, and a block's own line leaves no trace."""
     return Environment(

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,28 @@ class Leg:
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """A compiled case: its number in the batch."""
+    """A case as C, whose symbols begin with ``name``."""
 
+    name: str
     case: Case
     program: aot.Program
+    source: str
+    header: str
+
+
+@lru_cache(maxsize=1000)
+def _compiled(number: int, case: Case, target: Target) -> _Model | KdError:
+    """Case ``number`` of a batch, for all legs with one target; or why there is none."""
+    name = f"m{number}"
+    try:
+        program = aot.compile_graph(replace(parse_model(case.model, case.name), name=case.name), target)
+        files = model_files(program, name)
+    except KdError as error:
+        return error
+    except Exception as error:  # a mistake of ours, told like any other
+        return ModelError(f"the compiler raised {error!r}", where=case.name)
+    source = f"#define {name.upper()}_NO_STATIC_ARENA\n" + _STATIC.sub(rf"{name}_\1", files[f"{name}.c"])
+    return _Model(name, case, program, source, files[f"{name}.h"])
 
 
 class Runner:
@@ -62,19 +81,10 @@ class Runner:
     def run(self, cases: Sequence[Case]) -> list[Outcome]:
         """For each case its outputs, or why there are none."""
         target = Target(self._leg.family, self._leg.optimize)
-        outcomes: list[Outcome | None] = []
-        models: list[_Model] = []
-        for case in cases:
-            try:
-                graph = replace(parse_model(case.model, case.name), name=f"m{len(models)}")
-                models.append(_Model(case, aot.compile_graph(graph, target)))
-                outcomes.append(None)
-            except KdError as error:
-                outcomes.append(error)
-            except Exception as error:  # a mistake of ours, told like any other
-                outcomes.append(ModelError(f"the compiler raised {error!r}", where=self._leg.name))
+        found = [_compiled(number, case, target) for number, case in enumerate(cases)]
+        models = [each for each in found if isinstance(each, _Model)]
         ran = iter(self._run(models) if models else ())
-        return [next(ran) if outcome is None else outcome for outcome in outcomes]
+        return [next(ran) if isinstance(each, _Model) else each for each in found]
 
     def _run(self, models: Sequence[_Model]) -> list[Outcome]:
         """Runs the program; where it dies, the model it was at is told, and it goes on behind that."""
@@ -118,20 +128,17 @@ class Runner:
         """One source of all models, whose static names are made unique, and the table of them."""
         kernels = sorted({kernel for model in models for kernel in model.program.kernels})
         objects = [self._kernel(path) for path in self._write_kernels(kernels)]
-        texts = [model_files(model.program, f"m{i}") for i, model in enumerate(models)]
-        whole, rows = [], []
-        for i, (model, files) in enumerate(zip(models, texts, strict=True)):
-            (self._folder / f"m{i}.h").write_text(files[f"m{i}.h"], "utf-8")
-            whole.append(f"#define M{i}_NO_STATIC_ARENA\n" + _STATIC.sub(rf"m{i}_\1", files[f"m{i}.c"]))
+        rows = []
+        for model in models:
+            (self._folder / f"{model.name}.h").write_text(model.header, "utf-8")
             plan, edges = model.program.plan, (model.program.input, model.program.output)
             places = [value for edge in edges for value in (plan.offsets[edge.index], edge.bytes)]
-            values = [f"m{i}_invoke_in", model.program.arena_bytes, *places, len(model.case.inputs)]
+            values = [f"{model.name}_invoke_in", model.program.arena_bytes, *places, len(model.case.inputs)]
             rows.append(f"  {{{', '.join(map(str, values))}}},\n")
         table = f"#define MODELS {len(models)}\nstatic const kd_batch_model models[MODELS] = {{\n{''.join(rows)}}};\n"
-        (self._folder / "models.c").write_text("\n".join(whole), "utf-8")
-        (self._folder / "batch.h").write_text(
-            "".join(f'#include "m{i}.h"\n' for i in range(len(models))) + table, "utf-8"
-        )
+        (self._folder / "models.c").write_text("\n".join(model.source for model in models), "utf-8")
+        includes = "".join(f'#include "{model.name}.h"\n' for model in models)
+        (self._folder / "batch.h").write_text(includes + table, "utf-8")
         templates = resources.templates_dir() / "aot" / "emulate"
         io = templates / ("io_semihosting.c" if self._leg.core.machines else "io_stdio.c")
         here, emulated = Path(__file__).parent, ["-DKD_EMULATED"] if self._leg.core.machines else []
