@@ -72,7 +72,7 @@ def plan(steps: Sequence[Step], sizes: Mapping[int, int], inputs: Sequence[int],
     scratch = {value.first: value.offset for value in values if not value.tensors}
     return Plan(
         offsets=MappingProxyType({i: value.offset for value in values for i in value.tensors}),
-        scratch_offsets=tuple(scratch.get(at) for at in range(len(steps))),
+        scratch_offsets=tuple(scratch.get(at, 0 if _takes_scratch(step) else None) for at, step in enumerate(steps)),
         arena_bytes=ALIGNMENT * max((box.words + word for box, word in zip(boxes, words, strict=True)), default=0),
         values=values,
         optimal=optimal,
@@ -138,6 +138,11 @@ def _united(steps: Sequence[Step]) -> dict[int, tuple[int, ...]]:
 
 def _read(step: Call | Stream) -> Iterator[int]:
     return (operand for operand in step.inputs if isinstance(operand, int))
+
+
+def _takes_scratch(step: Step) -> bool:
+    """Whether a pointer to scratch is passed, be it to no bytes."""
+    return not isinstance(step, Alias) and step.scratch is not None
 
 
 def _scratch(step: Step) -> int:

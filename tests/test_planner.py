@@ -214,8 +214,8 @@ def test_a_plan_is_what_it_says(case: Case) -> None:
     assert max(value.offset + value.bytes for value in found.values) <= found.arena_bytes
     assert found.arena_bytes < max(value.offset + value.bytes for value in found.values) + 4
     for at, step in enumerate(case.steps):
-        scratch = 0 if isinstance(step, Alias) else step.scratch
-        assert (found.scratch_offsets[at] is not None) == bool(scratch)
+        scratch = None if isinstance(step, Alias) else step.scratch
+        assert (found.scratch_offsets[at] is None) == (scratch is None)
 
 
 @given(case=cases(steps=3, largest=14))
