@@ -41,26 +41,20 @@ class _Event:
 def smallest(
     graph: Graph, lowered: Sequence[tuple[Op, tuple[Step, ...]]], target: Target, arena: Callable[[Steps], int]
 ) -> Steps:
-    """The steps of ``lowered`` with those runs of ops streamed that make ``arena(steps)`` smallest.
+    """The steps of ``lowered`` with runs of ops streamed, so that ``arena(steps)`` is small.
 
-    One run is chosen at a time, as long as a further one helps.
+    The runs are those whose largest need is least, found by dynamic programming over where they end; what they do not
+    show, tensors that wait while others run, ``arena`` tells: a run is streamed only if the arena is larger without.
     """
-    lowering = _Lowering(graph, target)
-    parts: list[_Part] = [((op,), steps) for op, steps in lowered]
-    best = arena(_joined(parts))
-    while True:
-        better: list[_Part] | None = None
-        alone = [arena(steps) for _, steps in parts]
-        for begin, end, simulation in _candidates(lowering, parts):
-            if max([simulation.bytes, *alone[:begin], *alone[end:]]) >= best:
-                continue
-            ops_of = tuple(op for chosen, _ in parts[begin:end] for op in chosen)
-            tried = [*parts[:begin], (ops_of, (simulation.stream(),)), *parts[end:]]
-            if (size := arena(_joined(tried))) < best:
-                better, best = tried, size
-        if better is None:
-            return _joined(parts)
-        parts = better
+    plain: list[_Part] = [((op,), steps) for op, steps in lowered]
+    parts = _partition(_Lowering(graph, target), plain, arena)
+    for part in list(parts):
+        ops_of, _ = part
+        at = parts.index(part)
+        undone = [*parts[:at], *(one for one in plain if one[0][0] in ops_of), *parts[at + 1 :]]
+        if len(ops_of) > 1 and arena(_joined(undone)) <= arena(_joined(parts)):
+            parts = undone
+    return _joined(parts)
 
 
 def stream(graph: Graph, chosen: Sequence[Op], target: Target) -> Stream | None:
@@ -76,19 +70,26 @@ def _joined(parts: Sequence[_Part]) -> Steps:
     return tuple(step for _, steps in parts for step in steps)
 
 
-def _candidates(lowering: _Lowering, parts: Sequence[_Part]) -> list[tuple[int, int, _Simulation]]:
-    """(first part, one past the last, the run simulated) of all runs, those that need least first."""
-    graph = lowering.graph
-    suits = [len(chosen) == 1 and _by_rows(graph, chosen[0]) for chosen, _ in parts]
-    found = []
-    for begin in range(len(parts)):
-        for end in range(begin + 2, len(parts) + 1):
-            if not all(suits[begin:end]):
-                break
-            chosen = [op for ops_of, _ in parts[begin:end] for op in ops_of]
-            if _suits(graph, chosen):
-                found.append((begin, end, _Simulation(lowering, chosen)))
-    return sorted(found, key=lambda run: (run[2].bytes, run[0], run[1]))
+def _partition(lowering: _Lowering, plain: Sequence[_Part], arena: Callable[[Steps], int]) -> list[_Part]:
+    """``plain`` with runs joined to streams: the largest need is least, then the fewest ops are streamed."""
+    best: list[tuple[int, int, list[_Part]]] = [(0, 0, [])]  # for the first parts: need, ops streamed, parts
+    suits = [_by_rows(lowering.graph, op) for (op, *_), _ in plain]
+    for end in range(1, len(plain) + 1):
+        need, streamed, before = best[end - 1]
+        found = [(max(need, arena(plain[end - 1][1])), streamed, [*before, plain[end - 1]])]
+        begin = end - 1
+        while begin > 0 and all(suits[begin - 1 : end]):
+            begin -= 1
+            chosen = [op for ops_of, _ in plain[begin:end] for op in ops_of]
+            need, streamed, before = best[begin]
+            if not _suits(lowering.graph, chosen) or need > found[0][0]:
+                continue
+            simulation = _Simulation(lowering, chosen)
+            if simulation.bytes <= found[0][0]:
+                joined: _Part = (tuple(chosen), (simulation.stream(),))
+                found.append((max(need, simulation.bytes), streamed + len(chosen), [*before, joined]))
+        best.append(min(found, key=lambda run: run[:2]))
+    return best[-1][2]
 
 
 def _suits(graph: Graph, chosen: Sequence[Op]) -> bool:
@@ -239,9 +240,11 @@ class _Simulation:
 
     @property
     def bytes(self) -> int:
-        """The least that the stream takes with its inputs and its output, which may share memory."""
-        inputs = sum(self._graph.tensors[i].bytes for i in self._inputs())
-        return self.scratch + max(inputs, self._graph.tensors[self._chosen[-1].outputs[0]].bytes)
+        """What the stream takes with its inputs and its output, which lies over the first of them as it may."""
+        first, *others = (self._graph.tensors[i].bytes for i in self._inputs())
+        output = self._graph.tensors[self._chosen[-1].outputs[0]].bytes
+        gap = self._overlap(0, self._inputs()[0]).gap
+        return self.scratch + sum(others) + max(output, first + max(gap, 0))
 
     def stream(self) -> Stream:
         """What was simulated, as a step."""
