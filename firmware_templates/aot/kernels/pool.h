@@ -25,45 +25,28 @@ typedef struct {
   int32_t high;
 } kd_pool_args;
 
-/* Up to four channels of one window: `lane` has their places behind `from`, which is in the first pixel. */
+/* One window, all of it inside the image. */
 typedef struct {
-  const int8_t *from;
+  const int8_t *from; /* its first pixel */
   int32_t rows;
   int32_t row_step; /* from a row of the image to the next */
   int32_t columns;
   int32_t column_step;
-  int32_t lane[4]; /* of fewer channels than four, the last one is repeated */
 } kd_pool_window;
 
-/* A function of its own has the registers for four lanes. */
+/* Writes the pixel of the output that a window makes. */
+typedef void (*kd_pool_pixel)(const kd_pool_args *args, const kd_pool_window *window, int8_t *output);
+
+/* A function of its own has the registers for its loops. */
 #ifdef __GNUC__
 #define KD_POOL_APART __attribute__((noinline))
 #else
 #define KD_POOL_APART
 #endif
 
-/* The values of the four lanes, before they are held in the range. */
-typedef void (*kd_pool_compute)(const kd_pool_window *window, int32_t values[4]);
-
 static inline int32_t kd_pool_least(int32_t a, int32_t b) { return a < b ? a : b; }
 
-/* One pixel of the output. */
-static inline int8_t *kd_pool_pixel(kd_pool_compute compute, const kd_pool_args *args, kd_pool_window *window,
-                                    int8_t *output) {
-  int32_t values[4];
-  for (int32_t left = args->channels; left > 0; left -= 4, window->from += 4) {
-    for (int32_t i = 0; i < 4; i++) {
-      window->lane[i] = kd_pool_least(i, left - 1);
-    }
-    compute(window, values);
-    for (int32_t i = 0; i < 4 && i < left; i++) {
-      *output++ = (int8_t)kd_clamp(values[i], args->low, args->high);
-    }
-  }
-  return output;
-}
-
-static inline void kd_pool(kd_pool_compute compute, const kd_pool_args *args, const int8_t *input, int8_t *output) {
+static inline void kd_pool(kd_pool_pixel pixel, const kd_pool_args *args, const int8_t *input, int8_t *output) {
   const int32_t channels = args->channels, width = args->input_width * channels;
   kd_pool_window window;
   window.row_step = width;
@@ -78,7 +61,8 @@ static inline void kd_pool(kd_pool_compute compute, const kd_pool_args *args, co
         const int32_t left = x > 0 ? x : 0;
         window.columns = kd_pool_least(x + args->window_width, args->input_width) - left;
         window.from = input + top * width + left * channels;
-        output = kd_pool_pixel(compute, args, &window, output);
+        pixel(args, &window, output);
+        output += channels;
       }
     }
   }
