@@ -31,6 +31,7 @@ _KERNELS = [
     "add_linear",
     "average_pool_2d",
     "clip",
+    "log_softmax",
     "lookup",
     "max_pool_2d",
     "maximum",
@@ -200,3 +201,16 @@ def test_broadcasts_over_as_many_axes_as_the_reference(name: str, options: str, 
     refused = parse_model(build([*longer[:2], longer[2]], [O(name, [0, 1], [2], options, version=2)]), "model")
     with pytest.raises(ModelError, match=f"broadcasts over {rank + 2} axes, and {rank} are supported"):
         reference.checked(refused)
+
+
+@pytest.mark.parametrize("name", ["SOFTMAX", "LOG_SOFTMAX"])
+def test_rows_with_a_huge_scale(name: str, runner: Runner) -> None:
+    """The largest shift there is: all but the largest values of a row count as minus infinity."""
+    output = (1 / 256, -128) if name == "SOFTMAX" else (16 / 256, 127)
+    attributes: Any = ("SoftmaxOptions", {"Beta": 1.0}) if name == "SOFTMAX" else ("LogSoftmaxOptions", {})
+    tensors = [T([1, 9], "int8", 100.0, 3), T([1, 9], "int8", *output)]
+    model = build(tensors, [O(name, [0], [1], *attributes, version=2)])
+    runs = list(_runs(Case(name, model, np.array([[-128, 5, 127, 5, 4, 127, 126, 0, -1]], np.int8)), name))
+    for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
+        assert np.array_equal(areas[run.area], run.wanted)
+        assert len(set(run.wanted.tolist())) == 2

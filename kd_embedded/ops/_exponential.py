@@ -73,13 +73,24 @@ def exponentials(a: NDArray[Any]) -> NDArray[Any]:
 
 def reciprocals(sums: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """1 / sum with 31 fractional bits, and the power of two to divide it by; sums have 19 fractional bits."""
-    leading_zeros = 32 - np.ceil(np.log2(sums + 0.5)).astype(np.int64)
-    half = ((sums << leading_zeros) - (1 << 31) + INT32_MAX + 1) >> 1
+    leading_zeros = count_leading_zeros(sums)
+    return one_over_one_plus((sums << leading_zeros) - (1 << 31)), SUM_BITS - leading_zeros
+
+
+def one_over_one_plus(a: NDArray[Any]) -> NDArray[Any]:
+    """1 / (1 + a), both with 31 fractional bits, by three steps of Newton's method."""
+    half = (a + INT32_MAX + 1) >> 1
     x = 1515870810 + high_mul(half, -1010580540)
     for _ in range(3):
-        x = wrap32(x + _saturating_left_shift(high_mul(x, (1 << 29) - high_mul(half, x)), 2))
-    return _saturating_left_shift(x, 1), SUM_BITS - leading_zeros
+        x = wrap32(x + saturating_left_shift(high_mul(x, (1 << 29) - high_mul(half, x)), 2))
+    return saturating_left_shift(x, 1)
 
 
-def _saturating_left_shift(x: NDArray[Any], exponent: int) -> NDArray[Any]:
-    return np.clip(x << exponent, INT32_MIN, INT32_MAX)
+def count_leading_zeros(x: NDArray[Any]) -> NDArray[Any]:
+    """Of 32 bits; x is not negative."""
+    return np.asarray(32 - np.ceil(np.log2(x + 0.5)).astype(np.int64))
+
+
+def saturating_left_shift(x: NDArray[Any], exponent: NDArray[Any] | int) -> NDArray[Any]:
+    """``x * 2**exponent`` held in int32."""
+    return np.asarray(np.clip(x << exponent, INT32_MIN, INT32_MAX))

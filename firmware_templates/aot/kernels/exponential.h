@@ -20,13 +20,13 @@ KD_EXPONENTIAL_APART static int32_t kd_exponential_shift(int32_t x, int32_t by) 
 /* How a difference of int8 values, which is negative or 0, becomes an exponent. */
 typedef struct {
   int32_t multiplier;
-  int32_t shift;  /* to the left */
+  int32_t shift;  /* to the left, 1 to 31 */
   int32_t lowest; /* differences below it are as good as minus infinity */
 } kd_exponent;
 
 /* The exponent of a difference, with 26 fractional bits. */
 static inline int32_t kd_exponent_of(const kd_exponent *exponent, int32_t difference) {
-  return kd_exponential_mul(difference * (1 << exponent->shift), exponent->multiplier);
+  return kd_exponential_mul(kd_signed((uint32_t)difference << exponent->shift), exponent->multiplier);
 }
 
 /* exp(a) with 31 fractional bits; a <= 0 has 26.
@@ -46,6 +46,53 @@ KD_EXPONENTIAL_APART static int32_t kd_exponential(int32_t a) {
     }
   }
   return a == 0 ? INT32_MAX : result;
+}
+
+/* The largest value of a row. */
+static inline int32_t kd_exponential_largest(const int8_t *row, int32_t depth) {
+  int32_t largest = -128;
+  for (int32_t i = 0; i < depth; i++) {
+    largest = row[i] > largest ? row[i] : largest;
+  }
+  return largest;
+}
+
+/* The sum of exp(x - largest) over a row, with 19 fractional bits; 1 at the least. */
+static inline int32_t kd_exponential_sum(const kd_exponent *exponent, const int8_t *row, int32_t depth,
+                                         int32_t largest) {
+  int32_t sum = 0;
+  for (int32_t i = 0; i < depth; i++) {
+    const int32_t difference = row[i] - largest;
+    if (difference >= exponent->lowest) {
+      sum += kd_exponential_shift(kd_exponential(kd_exponent_of(exponent, difference)), 12);
+    }
+  }
+  return sum;
+}
+
+/* Zero bits in front of a number that is greater than 0. */
+static inline int32_t kd_exponential_zeros(int32_t x) {
+  int32_t zeros = 0;
+  while (((uint32_t)x << zeros & 0x80000000u) == 0) {
+    zeros++;
+  }
+  return zeros;
+}
+
+/* x * 2^by, saturated. */
+static int32_t kd_exponential_grown(int32_t x, int32_t by) {
+  const int32_t most = INT32_MAX >> by;
+  return x > most ? INT32_MAX : x < -most - 1 ? INT32_MIN : x * (1 << by);
+}
+
+/* 1 / (1 + a), both with 31 fractional bits, by three steps of Newton's method; a > -1. */
+static inline int32_t kd_exponential_inverse(int32_t a) {
+  const int32_t half = (int32_t)(((uint32_t)a + 0x80000000u) >> 1);
+  int32_t x = 1515870810 + kd_exponential_mul(half, -1010580540);
+  for (int32_t i = 0; i < 3; i++) {
+    x += kd_exponential_grown(kd_exponential_mul(x, (1 << 29) - kd_exponential_mul(half, x)), 2);
+  }
+  return kd_exponential_grown(x, 1);
 }
 
 #endif /* KD_EXPONENTIAL_H */
