@@ -13,7 +13,7 @@ import firmware_projects as projects
 import pytest
 from aot_models import compiled
 from conftest import needs_reference
-from tflite_builder import dense, relu6_alone
+from tflite_builder import O, T, build, dense, relu6_alone
 
 from kd_embedded import codegen, golden
 from kd_embedded.boards import board_names, load_board
@@ -37,15 +37,17 @@ def contents(folder: Path) -> Mapping[str, str]:
     return {p.relative_to(folder).as_posix(): p.read_text("utf-8") for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def host_program(folder: Path) -> Path:
+    """The whole project but for ``main.cpp``, strictly compiled and sanitized."""
+    source = folder / "src"
+    objects = [c_models.compile_c(path, ("-O1", *c_models.SANITIZED)) for path in sorted(source.rglob("*.c"))]
+    units = [path for path in sorted(source.glob("*.cpp")) if path.name != "main.cpp"]
+    return projects.compile_host(folder / "program", [*units, *objects, projects.HOST / "harness.cpp"], [source])
+
+
 def test_the_selftest_of_the_project_passes_on_the_host(tmp_path: Path) -> None:
     project(tmp_path / "out").write()
-    source = tmp_path / "out/src"
-    objects = []
-    for path in sorted(source.rglob("*.c")):
-        objects.append(c_models.compile_c(path, ("-O1", *c_models.SANITIZED)))
-    units = [source / f"{unit}.cpp" for unit in ("protocol", "model", "golden_vectors", "user_input", "engine_aot")]
-    made = projects.compile_host(tmp_path / "program", [*units, *objects, projects.HOST / "harness.cpp"], [source])
-    lines = projects.talk(made, "selftest\ninfo\n")
+    lines = projects.talk(host_program(tmp_path / "out"), "selftest\ninfo\n")
     assert "selftest: PASS 8/8" in lines
     told = dict(line.removeprefix("info: ").split(" ", 1) for line in lines if re.match(r"info: \w+ ", line))
     assert told["arena_bytes"] == told["arena_used_bytes"] == str(compiled("tiny").arena_bytes)
@@ -55,10 +57,7 @@ def test_the_selftest_of_the_project_passes_on_the_host(tmp_path: Path) -> None:
 def test_a_wrong_golden_byte_fails_the_selftest(tmp_path: Path) -> None:
     data = projects.TINY.read_bytes()
     project(tmp_path / "out", golden=projects.golden(data)).write()  # outputs made up
-    source = tmp_path / "out/src"
-    objects = [c_models.compile_c(path) for path in sorted(source.rglob("*.c"))]
-    units = [source / f"{unit}.cpp" for unit in ("protocol", "model", "golden_vectors", "user_input", "engine_aot")]
-    made = projects.compile_host(tmp_path / "program", [*units, *objects, projects.HOST / "harness.cpp"], [source])
+    made = host_program(tmp_path / "out")
     assert "selftest: FAIL 0/8" in projects.talk(made, "selftest\n")
 
 
@@ -127,6 +126,22 @@ def test_the_readme_tells_what_a_maintainer_needs(tmp_path: Path) -> None:
     assert "\n\n\n" not in readme.split("## Sizes")[1].replace("\n\n\n## Where", "")
     for table in re.findall(r"((?:^\|.*\n)+)", readme, re.M):
         assert len({row.count("|") for row in table.splitlines()}) == 1
+
+
+def test_float_edges_are_left_out(tmp_path: Path) -> None:
+    """The firmware takes and gives the int8 values on their inner side."""
+    real = T([1, 8], "float32", None)
+    tensors = [real, T([1, 8], "int8", 0.1, 3), T([1, 8], "int8", 1 / 256, -128), real]
+    data = build(tensors, [O("QUANTIZE", [0], [1]), O("LOGISTIC", [1], [2]), O("DEQUANTIZE", [2], [3])])
+    (tmp_path / "model.tflite").write_bytes(data)
+    boards = [(load_board("pico"), tmp_path / "out")]
+    (plan,) = codegen.plan_file(tmp_path / "model.tflite", boards, name="net", engine="aot")
+    header = plan.generated["src/model.h"]
+    assert "kInputScale = 0.1f" in header and "kInputZeroPoint = 3;" in header and "kInputBytes = 8;" in header
+    assert "kOutputScale = 0.00390625f" in header and "kOutputZeroPoint = -128;" in header
+    plan.write()
+    lines = projects.talk(host_program(tmp_path / "out"), "selftest\n")
+    assert "selftest: PASS 8/8" in lines
 
 
 @needs_reference

@@ -258,6 +258,28 @@ def test_a_student_of_the_users_own_is_distilled_into_firmware(finished: Path, t
     assert "SOFTMAX" in (tmp_path / "run/firmware/pico/src/engine_tflm.cpp").read_text()
 
 
+@needs_reference
+def test_the_other_engine_needs_no_training_anew(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run")
+    done = _kd("run", _config(tmp_path, more='[codegen]\nengine = "aot"\noptimize = "ram"'), "--json")
+    assert done.returncode == 0, done.stderr
+    redone = {stage["name"]: stage["redone"] for stage in json.loads(done.stdout)["stages"]}
+    assert redone == {name: name not in ("teach", "distill") for name in _STAGES}
+    validation = artifacts.read_json(tmp_path / "run" / artifacts.VALIDATION)
+    assert validation["engine"] == "aot" and validation["interpreters"]["reference"]["bytes_different"] == 0
+    for board, family in (("esp32", "portable C"), ("nano33ble", "DSP extension")):
+        source = tmp_path / "run/firmware" / board / "src"
+        assert "void digits_invoke_in(int8_t *arena) {" in (source / "aot/network.c").read_text()
+        assert f"aot ({family}, for ram)" in (source / "engine_aot.cpp").read_text()
+        assert not (source / "engine_tflm.cpp").exists() and not (source / "model_data.cpp").exists()
+    report = (tmp_path / "run" / artifacts.REPORT).read_text()
+    assert "BUILTIN_REF and the integer references of the aot engine both ran the int8 model" in report
+    assert "is what the plan of each board's program takes" in report
+    old = artifacts.read_json(finished / "run" / artifacts.PLAN)["boards"]
+    new = artifacts.read_json(tmp_path / "run" / artifacts.PLAN)["boards"]
+    assert all(new[board][key] < old[board][key] for board in new for key in ("flash_bytes", "ram_bytes"))
+
+
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     import keras
 
