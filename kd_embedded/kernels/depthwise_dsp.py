@@ -24,17 +24,17 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     constants = _dsp.requantize(layer, _BITS)
     if constants is None:
         return None
-    plain, turned = _Scan.of(layer, turned=False), _Scan.of(layer, turned=True)
+    fast = layer.kernel == (3, 3) and not constants.ties
+    plain, turned = _Scan.of(layer, turned=False, fast=fast), _Scan.of(layer, turned=True, fast=fast)
     scan = turned if (not turned.in_place(), turned.cost) < (not plain.in_place(), plain.cost) else plain
     weights = constants.weights.reshape(-1, *layer.kernel)
     parameters = (wrap32(constants.total << _BITS), constants.multiplier, constants.scale)
-    fast = scan.kernel == (3, 3) and scan.stride[1] in (1, 2) and not constants.ties
     args: dict[str, int | Array] = {
         "weights": Array("weights", (weights.swapaxes(1, 2) if scan.turned else weights).ravel(), "weights"),
         "parameters": Array("parameters", np.stack(parameters, axis=1).astype(np.int32).ravel()),
         "channels": layer.input_shape[2],
         **scan.args(),
-        "fast": int(fast),
+        "fast": int(scan.fast),
         "input_zero_point": layer.input_zero_point,
         "output_zero_point": layer.output_zero_point,
         "ties": constants.ties,
@@ -53,6 +53,7 @@ class _Scan:
     """
 
     turned: bool
+    fast: bool
     channels: int
     input: tuple[int, int]
     output: tuple[int, int]
@@ -61,12 +62,13 @@ class _Scan:
     padding: tuple[int, int]
 
     @classmethod
-    def of(cls, layer: Layer, *, turned: bool) -> _Scan:
+    def of(cls, layer: Layer, *, turned: bool, fast: bool) -> _Scan:
         def pair(values: tuple[int, ...]) -> tuple[int, int]:
             return (values[1], values[0]) if turned else (values[0], values[1])
 
         return cls(
             turned=turned,
+            fast=fast and pair(layer.stride)[1] <= 2,
             channels=layer.input_shape[2],
             input=pair(layer.input_shape),
             output=pair(layer.output_shape),
@@ -81,7 +83,9 @@ class _Scan:
 
     @property
     def row_words(self) -> int:
-        """Words of a scratch row: all that the last pair of windows reads."""
+        """Words of a scratch row: all that the last windows read, of which the C code takes two or four at once."""
+        if self.stride[1] == 1 and not self.fast:
+            return (self.output[1] - 1) // 4 * 2 + 1 + self.words
         return (self.output[1] - 1) // 2 * self.stride[1] + self.stride[1] // 2 + self.words
 
     @property

@@ -2,8 +2,8 @@
  * SMLAD makes two MACs of a row. Two outputs at once share the inputs' words; where the second window begins at an odd
  * halfword, its weights are shifted by one.
  *
- * Instructions: 3 x 3 with stride 1: 15 for each output, with stride 2: 20; other windows about 3 for each MAC and 20 for
- * each output. To gather, 3 for each input.
+ * Instructions: 3 x 3 with stride 1: 15 for each output, with stride 2: 20; other windows 2 for
+ * each MAC, a little more where the stride is not 1, and 25 for each output. To gather, 3 for each input.
  *
  * Overlap: the output may begin where the input does. A channel writes over its own bytes alone, each behind the rows
  * that have been gathered; the rows that two bands share are kept in scratch.
@@ -181,41 +181,82 @@ static void kd_depthwise_dsp_weights(const kd_depthwise_dsp_args *args, const in
   }
 }
 
+/* To `sums` the products of one row of four windows with stride 1; they share their words in pairs. */
+static void kd_depthwise_dsp_four(const int16_t *row, const int16_t *weights, int32_t words, int32_t sums[4]) {
+  int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3], w, v, x, y;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrd %[w], %[v], [%[weights]], #8\n\t" /* two weights for the first of a pair, and for the second */
+      "ldrd %[x], %[y], [%[row]], #4\n\t"     /* two inputs for the first pair, and for the second */
+      "subs %[words], %[words], #1\n\t"
+      "smlad %[a], %[w], %[x], %[a]\n\t"
+      "smlad %[b], %[v], %[x], %[b]\n\t"
+      "smlad %[c], %[w], %[y], %[c]\n\t"
+      "smlad %[d], %[v], %[y], %[d]\n\t"
+      "bne 1b\n\t"
+      : [weights] "+r"(weights), [row] "+r"(row), [words] "+r"(words), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c),
+        [d] "+r"(d), [w] "=&r"(w), [v] "=&r"(v), [x] "=&r"(x), [y] "=&r"(y)
+      :
+      : "cc", "memory");
+  sums[0] = a;
+  sums[1] = b;
+  sums[2] = c;
+  sums[3] = d;
+}
+
+/* The same of two windows, the second's words `second` bytes on. */
+static void kd_depthwise_dsp_two(const int16_t *row, const int16_t *weights, int32_t words, int32_t second,
+                                 int32_t sums[4]) {
+  int32_t a = sums[0], b = sums[1], w, v, x;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrd %[w], %[v], [%[weights]], #8\n\t"
+      "ldr %[x], [%[row], %[second]]\n\t"
+      "subs %[words], %[words], #1\n\t"
+      "smlad %[b], %[v], %[x], %[b]\n\t"
+      "ldr %[x], [%[row]], #4\n\t"
+      "smlad %[a], %[w], %[x], %[a]\n\t"
+      "bne 1b\n\t"
+      : [weights] "+r"(weights), [row] "+r"(row), [words] "+r"(words), [a] "+r"(a), [b] "+r"(b), [w] "=&r"(w),
+        [v] "=&r"(v), [x] "=&r"(x)
+      : [second] "r"(second)
+      : "cc", "memory");
+  sums[0] = a;
+  sums[1] = b;
+}
+
+/* `count` outputs from their sums. */
+static void kd_depthwise_dsp_finish(const kd_depthwise_dsp_args *args, const int32_t *parameters, const int32_t *sums,
+                                    int32_t count, int8_t *output) {
+  const int32_t multiplier = parameters[1], scale = parameters[2], zero_point = args->output_zero_point;
+  const int32_t ties = args->ties, step = args->output_step;
+  for (const int32_t *const end = sums + count; sums != end; sums++) {
+    *output = kd_dsp_output(*sums, multiplier, scale, HALF, ties, zero_point);
+    output += step;
+  }
+}
+
 /* A row of outputs, any window. `rows` is the first of the scratch rows that it reads. */
-KD_DSP_APART static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights, const int32_t *parameters,
-                                 const int16_t *rows, int8_t *output) {
-  const int32_t multiplier = parameters[1], scale = parameters[2], ties = args->ties;
-  const int32_t words = args->words;
-  const int32_t second = 2 * (args->stride_columns & ~1); /* bytes to where the second window's words begin */
-  for (int32_t x = args->output_columns; x > 0; x -= 2) {
+KD_DSP_APART static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights,
+                                              const int32_t *parameters, const int16_t *rows, int8_t *output) {
+  const int32_t stride = args->stride_columns, words = args->words;
+  const int32_t most = stride == 1 ? 4 : 2; /* outputs at once */
+  for (int32_t left = args->output_columns; left > 0; left -= most) {
     const int16_t *weights = all_weights;
     const int16_t *row = rows;
-    int32_t a = parameters[0], b = a;
+    int32_t sums[4] = {parameters[0], parameters[0], parameters[0], parameters[0]};
     for (int32_t ky = args->kernel_rows; ky > 0; ky--) {
-      const int16_t *at = row;
-      int32_t left = words, w, v, inputs;
-      __asm__ volatile(
-          "1:\n\t"
-          "ldrd %[w], %[v], [%[weights]], #8\n\t" /* two weights for each window */
-          "ldr %[x], [%[at], %[second]]\n\t"
-          "subs %[left], %[left], #1\n\t"
-          "smlad %[b], %[v], %[x], %[b]\n\t"
-          "ldr %[x], [%[at]], #4\n\t"
-          "smlad %[a], %[w], %[x], %[a]\n\t"
-          "bne 1b\n\t"
-          : [weights] "+r"(weights), [at] "+r"(at), [left] "+r"(left), [a] "+r"(a), [b] "+r"(b), [w] "=&r"(w),
-            [v] "=&r"(v), [x] "=&r"(inputs)
-          : [second] "r"(second)
-          : "cc", "memory");
+      if (stride == 1) {
+        kd_depthwise_dsp_four(row, weights, words, sums);
+      } else {
+        kd_depthwise_dsp_two(row, weights, words, 2 * (stride & ~1), sums);
+      }
+      weights += 4 * words;
       row += 2 * args->row_words;
     }
-    *output = kd_dsp_output(a, multiplier, scale, HALF, ties, args->output_zero_point);
-    output += args->output_step;
-    if (x > 1) {
-      *output = kd_dsp_output(b, multiplier, scale, HALF, ties, args->output_zero_point);
-      output += args->output_step;
-    }
-    rows += 2 * args->stride_columns;
+    kd_depthwise_dsp_finish(args, parameters, sums, left < most ? left : most, output);
+    output += most * args->output_step;
+    rows += most * stride;
   }
 }
 

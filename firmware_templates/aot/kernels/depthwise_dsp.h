@@ -23,7 +23,7 @@ typedef struct {
   int32_t stride_columns;
   int32_t padding_rows;    /* before the first */
   int32_t padding_columns; /* likewise */
-  int32_t words;           /* of a pair of windows' row: (kernel_columns + stride_columns % 2 + 1) / 2 */
+  int32_t words;           /* of a row of two windows: (kernel_columns + stride_columns % 2 + 1) / 2 */
   int32_t row_words;       /* of a row in scratch */
   int32_t band;            /* rows of the output that are computed at once */
   int32_t fast;            /* 1: 3 x 3, stride 1 or 2, no ties */

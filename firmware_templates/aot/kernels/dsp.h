@@ -48,34 +48,21 @@ static inline int16x2_t kd_dsp_high_bytes(uint32_t word) {
 /* Bits of 127 - x, as an unsigned byte, are those of x but for the low seven. */
 static inline int16x2_t kd_dsp_odd(uint32_t inputs) { return (int16x2_t)(inputs ^ 0x007f007fu); }
 
-/* The high word of (sum << 32) + a * b; in assembly, for ACLE has no such intrinsic. */
-static inline int32_t kd_dsp_high(int32_t a, int32_t b, int32_t sum) {
-  int32_t result;
-  __asm__("smmla %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
-  return result;
-}
-
-/* The same, rounded: ties up. */
-static inline int32_t kd_dsp_high_rounded(int32_t a, int32_t b, int32_t sum) {
-  int32_t result;
-  __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
-  return result;
-}
-
-static inline int32_t kd_dsp_saturate(int32_t value) {
-  int32_t result;
-  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
-  return result;
-}
-
 /* The output of a sum, by the constants of kernels/_dsp.py: `half` is half of a unit of the high word of sum *
  * multiplier, for the first of two roundings. `ties` is 2 * half where ties of negative values are to round down, 0 where
- * such values end in -128 in any case. */
+ * such values end in -128 in any case. In assembly, for ACLE has no intrinsics for these. */
 static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t half, int32_t ties,
                                    int32_t zero_point) {
-  int32_t high = kd_dsp_high(sum, multiplier, half);
-  high -= high < 0 ? ties : 0;
-  return (int8_t)kd_dsp_saturate(kd_dsp_high_rounded(high, scale, zero_point));
+  int32_t high, negative;
+  __asm__("smmla %[high], %[sum], %[multiplier], %[half]\n\t" /* high word of the product, + half */
+          "and %[negative], %[ties], %[high], asr #31\n\t"
+          "sub %[high], %[high], %[negative]\n\t"
+          "smmlar %[high], %[high], %[scale], %[zero_point]\n\t" /* the same, rounded, + zero point */
+          "ssat %[high], #8, %[high]"
+          : [high] "=&r"(high), [negative] "=&r"(negative)
+          : [sum] "r"(sum), [multiplier] "r"(multiplier), [half] "r"(half), [ties] "r"(ties), [scale] "r"(scale),
+            [zero_point] "r"(zero_point));
+  return (int8_t)high;
 }
 
 enum { KD_DSP_HALF = 64 }; /* for packed weights, whose sums are 256 * total */
