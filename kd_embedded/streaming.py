@@ -24,6 +24,12 @@ Steps = tuple[Step, ...]
 _Part = tuple[tuple[Op, ...], Steps]
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+# Each output value is made of the input values at its place: a pool may write over its input too, and is not so.
+_BY_VALUE = (
+    *("ABS", "ADD", "ELU", "EXP", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "NEG"),
+    *("PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "SQUARED_DIFFERENCE"),
+    *("SUB", "TANH"),
+)
 _LONGEST_LOOP = 64  # calls; the rows of a few ops repeat sooner
 
 
@@ -117,7 +123,9 @@ def _is_elementwise(graph: Graph, op: Op) -> bool:
     """Whether it lowers to one call on all elements alike that may write over each of its inputs."""
     spec, output = ops.spec(op.name), graph.tensors[op.outputs[0]]
     inputs = _activations(graph, op)
-    if spec.lower is None or not inputs or any(graph.tensors[i].shape != output.shape for i in inputs):
+    if op.name not in _BY_VALUE or spec.lower is None or not inputs:
+        return False
+    if any(graph.tensors[i].shape != output.shape for i in inputs):
         return False
     if len(inputs) != sum(i >= 0 for i in op.inputs):
         return False  # a constant operand is not cut into rows

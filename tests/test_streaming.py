@@ -204,6 +204,14 @@ def test_loops_hold_most_of_the_calls() -> None:
     assert written < 40 and done > 200
 
 
+def test_a_pool_that_may_write_over_its_input_is_not_by_value() -> None:
+    tensors = [T([1, 5, 5, 3], "int8", 0.05, 3) for _ in range(4)]
+    pool = {"Padding": 0, "StrideH": 1, "StrideW": 1, "FilterHeight": 2, "FilterWidth": 2}
+    middle = O("MAX_POOL_2D", [1], [2], "Pool2DOptions", pool)
+    graph = parse_model(build(tensors, [O("RELU", [0], [1]), middle, O("RELU", [2], [3])]), "pool")
+    assert streaming.stream(graph, graph.ops, TARGET) is None
+
+
 def test_smallest_never_grows_the_arena() -> None:
     graph = parse_model(_resnet_block(20), "model")
 
