@@ -30,9 +30,9 @@ class Job:
 
 
 class Runner:
-    """The ``kernels`` compiled into a program in ``folder``."""
+    """The ``kernels`` compiled into a program in ``folder``, with more ``flags`` if need be."""
 
-    def __init__(self, folder: Path, kernels: Sequence[str]) -> None:
+    def __init__(self, folder: Path, kernels: Sequence[str], flags: Sequence[str] = ()) -> None:
         self._kernels = sorted(kernels)
         self._program = folder / "runner"
         sources = templates_dir() / "aot" / "kernels"
@@ -42,7 +42,7 @@ class Runner:
             f"{includes}static void (*const kernels[])(void) = {{{table}}};\n", encoding="utf-8"
         )
         files = [Path(__file__).with_suffix(".c"), *(sources / f"{kernel}.c" for kernel in self._kernels)]
-        command = [require_tool("gcc"), *_FLAGS, f"-I{folder}", f"-I{sources}", *map(str, files), "-o"]
+        command = [require_tool("gcc"), *_FLAGS, *flags, f"-I{folder}", f"-I{sources}", *map(str, files), "-o"]
         subprocess.run([*command, str(self._program)], check=True)
 
     def run(self, jobs: Sequence[Job]) -> list[tuple[NDArray[Any], ...]]:

@@ -30,7 +30,7 @@ class _Batch(list[Case]):
         return f"{len(self)} cases"
 
 
-def batches(cases: st.SearchStrategy[Case], size: int = 60) -> st.SearchStrategy[list[Case]]:
+def batches(cases: st.SearchStrategy[Case], size: int = 40) -> st.SearchStrategy[list[Case]]:
     """``size`` cases for one child process, whose start takes longer than they do."""
     return st.lists(cases, min_size=size, max_size=size).map(_Batch)
 

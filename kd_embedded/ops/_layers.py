@@ -71,6 +71,7 @@ class _Window(NamedTuple):
 
 
 def _conv(graph: Graph, op: Op) -> Layer:
+    check_foreign(graph, op, "depth_multiplier")
     source, output = activation(graph, op, 0), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 4)
     batch, height, width, channels_in = image(graph, op, source)
@@ -152,7 +153,7 @@ def _windowed(graph: Graph, op: Op, **known: Any) -> Layer:
 def _dense(graph: Graph, op: Op) -> Layer:
     source, output = activation(graph, op, 0), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 2)
-    if op.options.get("weights_format", "DEFAULT") != "DEFAULT":
+    if op.options and option(graph, op, "weights_format") != "DEFAULT":
         raise refuse(graph, op, f"has weights in format {op.options['weights_format']}")
     channels, depth = weights.shape
     shape = _dense_shape(graph, op, source, channels, depth)
@@ -221,6 +222,13 @@ def option(graph: Graph, op: Op, name: str) -> Any:
     if name not in op.options:
         raise refuse(graph, op, f"lacks the attribute {name}")
     return op.options[name]
+
+
+def check_foreign(graph: Graph, op: Op, *names: str) -> None:
+    """Refuses the attributes of another op, which have any of ``names``: the reference reads them as none at all."""
+    for name in names:
+        if name in op.options:
+            raise refuse(graph, op, f"has the attribute {name}, so the attributes of another op")
 
 
 def steps(graph: Graph, op: Op, vertical: str, horizontal: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ GetQuantizedConvolutionMultipler and CalculateActivationRangeQuantized.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -146,8 +147,8 @@ def _int8(graph: Graph, op: Op, tensor: Tensor) -> Tensor:
 
 
 def _quantized(graph: Graph, op: Op, real: list[float], channels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    pairs = [quantize_multiplier(value) for value in real]
-    if max(shift for _, shift in pairs) > _MAX_SHIFT:
+    pairs = [quantize_multiplier(value) for value in real if math.isfinite(value)]
+    if len(pairs) < len(real) or max(shift for _, shift in pairs) > _MAX_SHIFT:
         raise refuse(graph, op, f"multiplies its sums by {max(real):g}, more than the reference kernels can")
     multiplier, shift = (np.array(values, np.int32) for values in zip(*pairs, strict=True))
     return np.broadcast_to(multiplier, channels), np.broadcast_to(shift, channels)
