@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from kd_embedded.cycles import estimate, load_table
 from kd_embedded.errors import ConfigError, DataError
 from kd_embedded.golden import load_samples
 from kd_embedded.image import OPTIMIZE_FLAGS, Engine, Flash, Image, build, find_engine
-from kd_embedded.program import Alias, Call, Optimize, Stream, Target
+from kd_embedded.program import Alias, Optimize, Target
 from kd_embedded.tflite.analyze import analyze
 from kd_embedded.tflite.read import parse_model
 from kd_embedded.trace import Trace, trace
@@ -160,15 +160,6 @@ def write_engine(program: Program, folder: Path) -> Engine:
     return find_engine(folder)
 
 
-def run_program(
-    program: Program, core: Core, inputs: NDArray[Any], *, flags: Sequence[str] = OPTIMIZE_FLAGS
-) -> NDArray[np.int8]:
-    """The outputs int8 [N, OUTPUT_BYTES] of ``program`` on ``core``; nothing is compared or counted."""
-    with tempfile.TemporaryDirectory(prefix="kd-emulate-") as folder:
-        engine = write_engine(program, Path(folder) / "c")
-        return qemu.run(build(engine, core, Path(folder) / "image", flags=flags), inputs).outputs
-
-
 def golden_vectors(folder: Path, engine: Engine) -> Vectors:
     """The vectors of the generated project in ``folder``; ConfigError where it has none."""
     path = next(iter(sorted(folder.rglob("golden_vectors.cpp"))), None)
@@ -288,33 +279,31 @@ def _first(job: _Job, inputs: NDArray[Any], wanted: NDArray[Any], got: NDArray[A
 def _first_op(
     program: Program, one_input: NDArray[Any], ops: NDArray[np.int32], arenas: NDArray[np.int8]
 ) -> First | None:
-    """The first step whose output in the arena, right after its last call, is not what the reference computes."""
+    """The first op whose output in the arena, right after its last call, is not what the reference computes.
+
+    ``ops`` are the indices told before each call, ``arenas`` what the arena held then.
+    """
     graph = program.graph
-    steps = [step for step in program.steps if not isinstance(step, Alias)]
-    tensors = [index for step in steps for index in step.outputs]
-    right = reference.run_keeping(graph, one_input, tensors)
-    behind = _states_behind(steps, ops)
-    for step, state in behind.items():
-        for tensor in steps[step].outputs:
+    written = _written(program)
+    right = reference.run_keeping(graph, one_input, [tensor for tensors in written.values() for tensor in tensors])
+    last_call = {int(op): number for number, op in enumerate(ops)}
+    for op in graph.ops:
+        for tensor in written.get(op.index, ()):
             offset, expected = program.plan.offsets[tensor], right[tensor].reshape(-1).view(np.int8)
-            value = arenas[state, offset : offset + expected.size]
+            value = arenas[last_call[op.index] + 1, offset : offset + expected.size]
             wrong = np.flatnonzero(value != expected)
             if len(wrong):
                 at = int(wrong[0])
-                op = next(op for op in graph.ops if op.index == steps[step].op)
                 return First(op.index, op.name, graph.tensors[tensor].name, at, int(expected[at]), int(value[at]))
     return None
 
 
-def _states_behind(steps: Sequence[Call | Stream], ops: NDArray[np.int32]) -> Mapping[int, int]:
-    """For the last step of each op the number of the dump that shows the arena behind it."""
-    last_step = {step.op: number for number, step in enumerate(steps)}
-    last_event = {int(op): number for number, op in enumerate(ops)}
-    found = {}
-    for op, number in sorted(last_step.items(), key=lambda item: item[1]):
-        step = steps[number]
-        members = step.ops if isinstance(step, Stream) else (op,)
-        events = [last_event[member] for member in members if member in last_event]
-        if events:
-            found[number] = max(events) + 1
-    return found
+def _written(program: Program) -> dict[int, list[int]]:
+    """The tensors that stand whole in the arena when an op is done, by its index."""
+    made_by = {tensor: op.index for op in program.graph.ops for tensor in op.outputs}
+    written: dict[int, list[int]] = {}
+    for step in program.steps:
+        if not isinstance(step, Alias):
+            for tensor in step.outputs:
+                written.setdefault(made_by.get(tensor, step.op), []).append(tensor)
+    return written

@@ -76,8 +76,10 @@ def run_pio(project: Path, arguments: Sequence[str], *, output_to_stderr: bool =
 def stream_tool(command: Sequence[str], fifo: Path, *, where: str, timeout_s: float) -> Iterator[bytes]:
     """What ``command``, run in the folder of ``fifo``, writes into that file, piece by piece, as it writes it.
 
-    Nothing of it is kept on disk. Raises ToolError as ``run_tool`` does.
+    Nothing of it is kept on disk. Raises ToolError as ``run_tool`` does, and on Windows, which has no such files.
     """
+    if sys.platform == "win32":
+        raise ToolError("Windows has no named pipes in folders", where=where, todo="use Linux or macOS, or WSL")
     fifo.unlink(missing_ok=True)
     os.mkfifo(fifo)
     ends = time.monotonic() + timeout_s

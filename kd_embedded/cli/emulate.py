@@ -111,7 +111,11 @@ def document(emulation: Emulation) -> dict[str, Any]:
 
 
 def _text(what: str, done: Emulation) -> str:
+    from kd_embedded.cores import load_core
+
     lines = [f"{what} on {done.core}" + (f" (QEMU {done.machine})" if done.machine else "")]
+    if done.machine and done.machine != " ".join(load_core(done.core).machines[0].options):
+        lines.append("(too large for the core's own machine: its code ran on one with more memory)")
     if done.equal:
         lines.append(f"equal         all {done.compared.bytes_compared:,} output bytes ({done.oracle})")
     else:
