@@ -64,7 +64,7 @@ def _layer(rng: np.random.Generator, kind: Any, **known: Any) -> Layer:
     height, width, channels = (int(v) for v in rng.integers(1, (14, 14, 24)))
     fields: dict[str, Any] = {
         "n": some(1, 1, 1, 2) if kind == "conv" else 1,
-        "input_shape": known.get("input_shape", (height, width, some(channels, 4, 8, 16))),
+        "input_shape": known.get("input_shape", (height, width, some(channels, 1, 4, 8, 16))),
         "kernel": (some(1, 1, 2, 3, 3, 5), some(1, 1, 2, 3, 3, 6)),
         "stride": (some(1, 1, 2, 3), some(1, 1, 2, 3)),
         "dilation": (some(1, 1, 1, 2) if kind == "conv" else 1, 1),

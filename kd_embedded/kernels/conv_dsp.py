@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     """The call; None for grouped layers, columns that are dilated, and what ``_dsp`` cannot pack or requantize."""
     if layer.kind == "depthwise" or layer.groups != 1 or (layer.dilation[1] != 1 and layer.kernel[1] != 1):
         return None
+    layer = _by_words(layer)
     constants = _dsp.requantize(layer, _dsp.PACKED_BITS)
     words = None if constants is None else _dsp.pack(constants)
     if constants is None or words is None:
@@ -45,6 +47,19 @@ def _pairs(rows: NDArray[Any]) -> NDArray[Any]:
     even = len(rows) // 2 * 2
     pairs = rows[:even].reshape(even // 2, 2, rows.shape[1]).swapaxes(1, 2)
     return np.concatenate((pairs.ravel(), rows[even:].ravel()))
+
+
+def _by_words(layer: Layer) -> Layer:
+    """``layer`` with zeros behind each row of a one-channel kernel, where that makes words of rows and no more of them.
+
+    Rows of words are read where they lie.
+    """
+    rows, columns = layer.kernel
+    wide = -(-columns // 4) * 4
+    if layer.input_shape[2] != 1 or columns == wide or rows * wide // 4 != -(-rows * columns // 4):
+        return layer
+    weights = np.pad(layer.weights, ((0, 0), (0, 0), (0, wide - columns), (0, 0)))
+    return replace(layer, kernel=(rows, wide), weights=weights)
 
 
 def _is_pointwise(layer: Layer) -> bool:
