@@ -76,6 +76,11 @@ def requantize(layer: Layer, bits: int) -> Requantization | None:
     )
 
 
+def may_grow(size: int, by: int) -> bool:
+    """Whether ``by`` bytes of padding are worth it for weights of ``size`` bytes."""
+    return by <= max(_FREE, _GROWTH * size)
+
+
 def pack(constants: Requantization) -> NDArray[Any] | None:
     """Weights as words: uint32 [C_OUT, words], each channel's depth padded with zeros to a multiple of 4.
 
@@ -83,7 +88,7 @@ def pack(constants: Requantization) -> NDArray[Any] | None:
     """
     weights = constants.weights
     padding = -weights.shape[1] % 4
-    if len(weights) * padding > max(_FREE, _GROWTH * weights.size):
+    if not may_grow(weights.size, len(weights) * padding):
         return None
     w = np.pad(weights.astype(np.int64), ((0, 0), (0, padding))).reshape(len(weights), -1, 4)
     halves = 256 * w[:, :, 0::2] + w[:, :, 1::2]

@@ -56,7 +56,9 @@ def _by_words(layer: Layer) -> Layer:
     """
     rows, columns = layer.kernel
     wide = -(-columns // 4) * 4
-    if layer.input_shape[2] != 1 or columns == wide or rows * wide // 4 != -(-rows * columns // 4):
+    if layer.input_shape[2] != 1 or rows * wide // 4 != -(-rows * columns // 4):
+        return layer
+    if not _dsp.may_grow(layer.weights.size, layer.output_shape[2] * rows * (wide - columns)):
         return layer
     weights = np.pad(layer.weights, ((0, 0), (0, 0), (0, wide - columns), (0, 0)))
     return replace(layer, kernel=(rows, wide), weights=weights)
