@@ -9,6 +9,7 @@ from types import MappingProxyType
 from kd_embedded import ops, streaming
 from kd_embedded.ops.spec import refuse
 from kd_embedded.passes.dead_channels import Saving, remove_dead_channels
+from kd_embedded.passes.float_islands import fold_float_islands
 from kd_embedded.passes.fold_shapes import fold_shapes
 from kd_embedded.passes.strip_edges import strip_edges
 from kd_embedded.planner import Plan, plan
@@ -90,15 +91,21 @@ def compile_model(data: bytes, where: str, target: Target) -> Program:
 
 def compile_graph(graph: Graph, target: Target) -> Program:
     """The program of ``graph``; see ``compile_model``."""
-    graph = strip_edges(fold_shapes(graph)).graph
-    check_aot(graph, graph.name)
-    check_int8_edges(graph, graph.name)
-    for op in graph.ops:
-        _check_op(graph, op)
+    graph = accepted(graph)
     macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
     pruned = remove_dead_channels(graph)
     steps = _steps(pruned.graph, target)
     return Program(pruned.graph, target, steps, _plan(pruned.graph, steps), MappingProxyType(macs), pruned.savings)
+
+
+def accepted(graph: Graph) -> Graph:
+    """``graph`` without float edges and arithmetic on shapes; ModelError where the engine does not take it."""
+    graph = fold_float_islands(strip_edges(fold_shapes(graph)).graph)
+    check_aot(graph, graph.name)
+    check_int8_edges(graph, graph.name)
+    for op in graph.ops:
+        _check_op(graph, op)
+    return graph
 
 
 def _check_op(graph: Graph, op: Op) -> None:

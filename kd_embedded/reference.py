@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kd_embedded import ops
 from kd_embedded.errors import ModelError
 from kd_embedded.ops.spec import elements, refuse
+from kd_embedded.passes.float_islands import fold_float_islands
 from kd_embedded.passes.fold_shapes import fold_shapes
 from kd_embedded.passes.strip_edges import strip_edges
 from kd_embedded.tflite.check import check_aot, check_int8_edges
@@ -53,7 +54,7 @@ def run_keeping(graph: Graph, inputs: Array, tensors: Sequence[int]) -> dict[int
 
 def checked(graph: Graph) -> Graph:
     """``graph`` without float edges and shape arithmetic; ModelError where the aot engine does not have an op of it."""
-    graph = strip_edges(fold_shapes(graph)).graph
+    graph = fold_float_islands(strip_edges(fold_shapes(graph)).graph)
     check_aot(graph, graph.name)
     check_int8_edges(graph, graph.name)
     for op in graph.ops:

@@ -1,7 +1,7 @@
 """float32 functions of the C library as glibc (before 2.41) and newlib compute them, bit for bit on any platform.
 
 Both have fdlibm's tanhf, which is off by up to 2 units in the last place; TFLite rounds what it gives to a table entry.
-Source of the algorithm and its constants: fdlibm, s_tanhf.c and s_expm1f.c.
+Source of the algorithm and its constants: fdlibm, s_tanhf.c and sexpm1f.c.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def tanhf(x: NDArray[Any]) -> NDArray[Any]:
     magnitude = np.minimum(np.abs(x), np.float32(22))
     two = np.float32(2)
     with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
-        grown, shrunk = _expm1f(two * magnitude), _expm1f(-two * magnitude)
+        grown, shrunk = expm1f(two * magnitude), expm1f(-two * magnitude)
         large = np.float32(1) - two / (grown + two)
         small = -shrunk / (shrunk + two)
     result = np.where(magnitude >= 22, np.float32(1), np.where(magnitude >= 1, large, small))
     return np.copysign(result, x).astype(np.float32)
 
 
-def _expm1f(x: NDArray[Any]) -> NDArray[Any]:
-    """exp(x) - 1 for float32 in [-44, 44]."""
+def expm1f(x: NDArray[Any]) -> NDArray[Any]:
+    """exp(x) - 1, float32 of float32 in [-44, 44]."""
     one, half = np.float32(1), np.float32(0.5)
     k, reduced, correction = _reduce(x)
     half_x = half * reduced

@@ -49,4 +49,5 @@ def _calls(graph: Graph, op: Op, walk: Walk) -> tuple[Step, ...]:
     return (Call("mul", op.index, walk.operands, op.outputs, fields, overlaps=walk.overlaps),)
 
 
-OP = binary_op("MUL", _function, _calls, rank=4)
+# tflite-runtime aborts above 4 axes; TFLM, which stands in for it there, has BroadcastMul6DSlow.
+OP = binary_op("MUL", _function, _calls, rank=6)
