@@ -297,6 +297,26 @@ def test_each_call_tells_op_shapes_macs_and_places() -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_dead_channels_are_told() -> None:
+    weights = np.ones((4, 1, 1, 4))
+    weights[2] = 0
+    tensors = [
+        T([1, 4, 4, 4]),
+        T([4, 1, 1, 4], "int8", [0.1] * 4, [0] * 4, data=weights),
+        T([4], "int32", [0.01] * 4, [0] * 4, data=np.array([5, 5, 0, 5])),
+        T([1, 4, 4, 4], "int8", 0.1, 0),
+        T([3, 1, 1, 4], "int8", [0.1] * 3, [0] * 3, data=np.ones((3, 1, 1, 4))),
+        T([3], "int32", [0.01] * 3, [0] * 3, data=np.ones(3)),
+        T([1, 4, 4, 3], "int8", 0.1, 0),
+    ]
+    conv = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
+    ops = [O("CONV_2D", [3 * i, 3 * i + 1, 3 * i + 2], [3 * i + 3], "Conv2DOptions", conv, version=3) for i in (0, 1)]
+    texts = single_file(compile_model(build(tensors, ops), "net", Target()), "net")
+    assert "Dead channels left out, which cannot change the output: 1." in texts["net.h"]
+    assert " * 2 ops, 336 multiply-accumulates, " in texts["net.h"]  # 16 pixels: 4 to 3 channels, and those to 3
+    assert "op 0 CONV_2D: 1x4x4x4 -> 1x4x4x3, 1 dead channel (64 MACs) left out, 256 MACs" in texts["net.c"]
+
+
 def test_names_and_values_of_the_header() -> None:
     program = compiled("net")
     header = single_file(program, "my_net")["my_net.h"]

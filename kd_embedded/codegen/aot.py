@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from kd_embedded import __version__, cores
-from kd_embedded.aot import Program, compile_model
+from kd_embedded.aot import Program, accepted, compile_model
 from kd_embedded.boards import Board
 from kd_embedded.codegen import literals
 from kd_embedded.codegen.arena import Arena
@@ -17,6 +18,7 @@ from kd_embedded.fit import KERNEL_BYTES, Fit, fit_program, golden_bytes
 from kd_embedded.program import Optimize, Target
 from kd_embedded.tflite.check import check_batch
 from kd_embedded.tflite.graph import Graph
+from kd_embedded.tflite.read import parse_model
 
 TEMPLATES = "aot/project"
 
@@ -34,7 +36,7 @@ folder `src/aot` alone: it needs a C99 compiler and nothing else.
 
 def checked_graph(data: bytes, where: str) -> Graph:
     """The graph as it is compiled, float edges taken away; ModelError where the engine cannot run it to the byte."""
-    graph = program(data, where, Target()).graph
+    graph = accepted(replace(parse_model(data, where), name=where))
     check_batch(graph, where)
     return graph
 

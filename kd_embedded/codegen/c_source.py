@@ -98,7 +98,8 @@ def _context(program: Program, name: str, header: str, flash: Flash) -> dict[str
         "sha256": program.graph.sha256,
         "input": _edge(program, program.input),
         "output": _edge(program, program.output),
-        "macs": sum(program.macs.values()),
+        "macs": sum(program.macs.values()) - sum(saving.macs for saving in program.savings),
+        "dead": sum(saving.channels_before - saving.channels for saving in program.savings),
         "ops": len(program.graph.ops),
         "arena_bytes": program.arena_bytes,
         "flash_attribute": flash.attribute,
@@ -227,8 +228,12 @@ def _comment(program: Program, ops: Sequence[int], more: str) -> list[str]:
 
 
 def _dead(program: Program, op: Op) -> str:
-    lost = {saving.op: saving.channels_before - saving.channels for saving in program.savings}
-    return f", {lost[op.index]} dead channels left out" if lost.get(op.index) else ""
+    """What the op lost, before the figure for the whole of it."""
+    saving = next((saving for saving in program.savings if saving.op == op.index), None)
+    if saving is None or saving.channels == saving.channels_before:
+        return ""
+    count = saving.channels_before - saving.channels
+    return f", {count} dead channel{'s' if count > 1 else ''} ({saving.macs} MACs) left out"
 
 
 def _macs(program: Program, op: Op) -> str:
