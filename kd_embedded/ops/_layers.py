@@ -162,7 +162,9 @@ def _dense(graph: Graph, op: Op) -> Layer:
     per_channel = quant(weights).per_channel
     if per_channel and len(shape) != 2:
         # FullyConnectedPerChannel of v2.14 takes the first two axes of the output for rows and channels.
-        raise refuse(graph, op, f"has an output of shape {list(shape)} and a scale for each channel of its weights")
+        why = "which the reference kernel computes wrongly (with one scale for all channels it is right)"
+        what = f"has an output of shape {list(shape)} and a scale for each channel of its weights, {why}"
+        raise refuse(graph, op, what)
     if per_channel:
         multiplier, shift = multipliers(graph, op, source, weights, output, channels)
     else:

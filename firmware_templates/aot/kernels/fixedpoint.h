@@ -51,8 +51,7 @@ static inline int32_t kd_round_shift(int32_t x, int32_t exponent) {
 /* x * multiplier / 2^31 * 2^shift; the left shift wraps. Source: TFLite common.h, MultiplyByQuantizedMultiplier. */
 static inline int32_t kd_requantize(int32_t x, int32_t multiplier, int32_t shift) {
   const int32_t left = shift > 0 ? shift : 0;
-  const int32_t right = shift > 0 ? 0 : -shift;
-  return kd_round_shift(kd_high_mul(kd_signed((uint32_t)x << left), multiplier), right);
+  return kd_round_shift(kd_high_mul(kd_signed((uint32_t)x << left), multiplier), left - shift);
 }
 
 static inline int32_t kd_clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
