@@ -9,31 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded.fixedpoint import wrap32
 from kd_embedded.kernels import _dsp
-from kd_embedded.kernels._parts import folded_bias
 from kd_embedded.kernels.clamp import clamped
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array, Call, Target
 
 _CHANNELS = 8
+_PLAIN_BITS = 2  # sums of channels behind the groups are requantized times 4
 
 
 def lower(layer: Layer, op: int, target: Target) -> tuple[Call, ...] | None:
     """The call for a layer whose every output reads the whole input; None for others."""
-    if not _one_row(layer) or layer.weights_zero_point != 0:
+    plain = _dsp.requantize(layer, _PLAIN_BITS) if _one_row(layer) else None
+    if plain is None:
         return None
     depth, outputs = math.prod(layer.input_shape), layer.output_shape[2]
-    constants = _dsp.requantize(layer, _dsp.PACKED_BITS) if depth % 4 == 0 else None
+    packed = _dsp.requantize(layer, _dsp.PACKED_BITS) if depth % 4 == 0 else None
     grouped = outputs // _CHANNELS * _CHANNELS
-    args = _grouped(constants, grouped) if constants is not None and grouped else None
+    args = _grouped(packed, grouped) if packed is not None and grouped else None
     if args is None:
         grouped = 0
         args = {"weights": 0, "parameters": 0, "groups": 0, "multiplier": 0, "scale": 0}
     args |= {
         "depth": depth,
         "output_zero_point": layer.output_zero_point,
-        "ties": 0 if layer.output_zero_point == -128 else 128,
-        **_rest(layer, grouped),
+        "ties": 0 if plain.ties == 0 else 1 << (_dsp.PACKED_BITS - 1),
+        **_rest(plain, grouped),
     }
     call = Call("fully_connected_dsp", op, (layer.input,), (layer.output,), MappingProxyType(args))
     return clamped(layer, call)
@@ -69,17 +71,15 @@ def _groups(columns: list[NDArray[Any]]) -> NDArray[Any]:
     return np.asarray(np.stack([c.reshape(-1, _CHANNELS, c.shape[1]).swapaxes(1, 2) for c in columns], axis=1).ravel())
 
 
-def _rest(layer: Layer, first: int) -> dict[str, int | Array]:
+def _rest(constants: _dsp.Requantization, first: int) -> dict[str, int | Array]:
     """The channels from ``first`` on, with weights as they are."""
-    rest = layer.output_shape[2] - first
-    fields = ("rest_weights", "rest_bias", "rest_multipliers", "rest_shifts")
-    if not rest:
-        return {"rest": 0, **dict.fromkeys(fields, 0)}
-    weights = np.ascontiguousarray(layer.weights[first:]).reshape(-1)
+    weights = constants.weights[first:]
+    if not len(weights):
+        return {"rest": 0, "rest_weights": 0, "rest_parameters": 0}
+    columns = (wrap32(constants.total), constants.multiplier, constants.scale)
+    parameters = np.stack([column[first:] for column in columns], axis=1).astype(np.int32)
     return {
-        "rest": rest,
-        "rest_weights": Array("rest_weights", weights, "weights"),
-        "rest_bias": Array("rest_bias", folded_bias(layer)[first:]),
-        "rest_multipliers": Array("rest_multipliers", layer.multiplier[first:].astype(np.int32)),
-        "rest_shifts": Array("rest_shifts", layer.shift[first:].astype(np.int32)),
+        "rest": len(weights),
+        "rest_weights": Array("rest_weights", weights.ravel(), "weights"),
+        "rest_parameters": Array("rest_parameters", parameters.ravel()),
     }

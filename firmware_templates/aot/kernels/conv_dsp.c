@@ -1,12 +1,12 @@
 /* Four pixels at a time: their patches are gathered in scratch, prepared as dsp.h says, and then meet two channels of
  * weights at a time in a block of 4 x 2 sums, which fills the registers.
  *
- * Instructions per MAC: 23 / 32 in the block, 3 / 128 for its loop; 7.5 for each output (9.5 where ties matter), over the
- * depth; 1.25 for each element of a patch, over the channels of the output (3 where it must be copied first: at
- * the border, and where its rows are no multiple of four bytes).
+ * Instructions per MAC: 23 / 32 in the block and 3 / 128 for its loop; 7.5 for each output (9.5 where ties matter) over
+ * the depth; 1.6 for each element of a patch over the channels of the output (about 4 where the patch is copied first:
+ * at the border, and where its rows are no whole words).
  *
- * Overlap: pixels are read before any output of their four is written. So the output may lie over the part of the input
- * that no later patch reads; `backward` goes from the last four pixels to the first.
+ * Overlap: four patches are gathered before any output of theirs is written. So the output may lie over what no later
+ * patch reads; `backward` goes from the last four pixels to the first.
  */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O2") /* whatever the project asks for */
@@ -40,110 +40,90 @@ typedef char kd_conv_dsp_layout[sizeof(void *) == 4 && offsetof(kd_conv_dsp_tile
 
 enum { STEP_BYTES = 92, STEPS = 4 };
 
-/* One step: four inputs of four pixels, two channels. r0 patches, r1 weights; r5-r8 and r9-r12 the channels' sums. */
-#define KD_CONV_DSP_STEP                                                  \
-  "ldrd r2, r3, [r1], #8\n\t"  /* weights of both channels */             \
-  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 0 and 1 */        \
-  "smlad r5, r2, r4, r5\n\t"   /* channel 0, pixel 0 */                   \
-  "smlad r9, r3, r4, r9\n\t"   /* channel 1, pixel 0 */                   \
-  "smlad r6, r2, lr, r6\n\t"   /* channel 0, pixel 1 */                   \
-  "smlad r10, r3, lr, r10\n\t" /* channel 1, pixel 1 */                   \
-  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 2 and 3 */        \
-  "smlad r7, r2, r4, r7\n\t"   /* channel 0, pixel 2 */                   \
-  "smlad r11, r3, r4, r11\n\t" /* channel 1, pixel 2 */                   \
-  "smlad r8, r2, lr, r8\n\t"   /* channel 0, pixel 3 */                   \
-  "smlad r12, r3, lr, r12\n\t" /* channel 1, pixel 3 */                   \
-  "ldrd r4, lr, [r0], #8\n\t"  /* odd inputs of pixels 0 and 1 */         \
-  "sxtb16 r2, r2\n\t"          /* odd weights of channel 0 */             \
-  "sxtb16 r3, r3\n\t"          /* odd weights of channel 1 */             \
-  "smlad r5, r2, r4, r5\n\t"   /* as above */                             \
-  "smlad r9, r3, r4, r9\n\t"                                              \
-  "smlad r6, r2, lr, r6\n\t"                                              \
-  "smlad r10, r3, lr, r10\n\t"                                            \
-  "ldrd r4, lr, [r0], #8\n\t" /* odd inputs of pixels 2 and 3 */          \
-  "smlad r7, r2, r4, r7\n\t"                                              \
-  "smlad r11, r3, r4, r11\n\t"                                            \
-  "smlad r8, r2, lr, r8\n\t"                                              \
-  "smlad r12, r3, lr, r12\n\t"
+/* One step: four inputs of four pixels, two channels. r0: patches, r1: weights, r5-r8 and r9-r12: the channels' sums. */
+#define KD_CONV_DSP_STEP                                                                   \
+  "ldrd r2, r3, [r1], #8\n\t"  /* weights of both channels */                              \
+  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 0 and 1 */                         \
+  KD_CONV_DSP_MACS("r5", "r9", "r6", "r10")                                                \
+  "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 2 and 3 */                         \
+  KD_CONV_DSP_MACS("r7", "r11", "r8", "r12")                                               \
+  "ldrd r4, lr, [r0], #8\n\t"  /* odd inputs of pixels 0 and 1 */                          \
+  "sxtb16 r2, r2\n\t"          /* odd weights of channel 0 */                              \
+  "sxtb16 r3, r3\n\t"          /* odd weights of channel 1 */                              \
+  KD_CONV_DSP_MACS("r5", "r9", "r6", "r10")                                                \
+  "ldrd r4, lr, [r0], #8\n\t"  /* odd inputs of pixels 2 and 3 */                          \
+  KD_CONV_DSP_MACS("r7", "r11", "r8", "r12")
 
-/* A negative sum: 128 less. `high` is r5 to r12. */
-#define KD_CONV_DSP_TIE(high) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
+/* Two pixels by two channels: the sums of the first pixel for both channels, then of the second. */
+#define KD_CONV_DSP_MACS(a0, a1, b0, b1)                           \
+  "smlad " a0 ", r2, r4, " a0 "\n\t" /* first pixel, channel 0 */  \
+  "smlad " a1 ", r3, r4, " a1 "\n\t" /* first pixel, channel 1 */  \
+  "smlad " b0 ", r2, lr, " b0 "\n\t" /* second pixel, channel 0 */ \
+  "smlad " b1 ", r3, lr, " b1 "\n\t" /* second pixel, channel 1 */
+
+/* `use` for each sum, with the constant of its channel: r0 or r2. */
+#define KD_CONV_DSP_EACH(use)                                     \
+  use("r5", "r0") use("r6", "r0") use("r7", "r0") use("r8", "r0") \
+  use("r9", "r2") use("r10", "r2") use("r11", "r2") use("r12", "r2")
+
+/* The high word of sum * multiplier, + half. */
+#define KD_CONV_DSP_MULTIPLY(sum, multiplier) "smmla " sum ", " sum ", " multiplier ", r3\n\t"
+/* 128 less where that is negative: -1 or 0 to r0, times 128. */
+#define KD_CONV_DSP_TIE(high, unused) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
+/* Times a power of two: the high word, rounded, which is a shift to the right; + zero point. */
+#define KD_CONV_DSP_SCALE(high, scale) "smmlar " high ", " high ", " scale ", lr\n\t"
+/* To int8. */
+#define KD_CONV_DSP_SATURATE(out, unused) "ssat " out ", #8, " out "\n\t"
+/* The outputs of one more pixel: one row of the output on, behind the two channels. */
+#define KD_CONV_DSP_STORE(channel_0, channel_1) \
+  "add r0, r0, r2\n\t"                          \
+  "strb " channel_0 ", [r0, #-2]\n\t"           \
+  "strb " channel_1 ", [r0, #-1]\n\t"
 
 /* All pairs of channels from tile->parameters to tile->end, for four pixels. */
-KD_DSP_ASSEMBLY static void kd_conv_dsp_block(
-    __attribute__((unused)) const kd_conv_dsp_tile *tile) {
+KD_DSP_ASSEMBLY static void kd_conv_dsp_block(__attribute__((unused)) const kd_conv_dsp_tile *tile) {
   __asm__ volatile(
       "push {r4-r11, lr}\n\t"
       "sub sp, sp, #44\n\t"
-      "ldmia r0, {r1-r11}\n\t" /* the tile, copied to where sp finds it */
-      "stmia sp, {r1-r11}\n\t"
-      "ldr r1, [sp, #40]\n\t" /* weights */
-      "1:\n\t"                /* two channels */
-      "ldr r4, [sp, #12]\n\t" /* parameters */
-      "ldrd r5, r9, [r4], #8\n\t" /* sums to begin with, for each of the pixels */
-      "str r4, [sp, #12]\n\t"
-      "mov r6, r5\n\t"
-      "mov r7, r5\n\t"
-      "mov r8, r5\n\t"
-      "mov r10, r9\n\t"
-      "mov r11, r9\n\t"
-      "mov r12, r9\n\t"
-      "ldrd r0, r2, [sp]\n\t" /* patches, and where in the round to begin */
-      "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
+      "ldmia r0, {r1-r11}\n\t"    /* the tile... */
+      "stmia sp, {r1-r11}\n\t"    /* ... where sp finds it */
+      "ldr r1, [sp, #40]\n\t"     /* weights */
+      "1:\n\t"                    /* two channels */
+      "ldr r4, [sp, #12]\n\t"     /* parameters */
+      "ldrd r5, r9, [r4], #8\n\t" /* what the sums of pixel 0 begin with */
+      "str r4, [sp, #12]\n\t"     /* parameters: multipliers */
+      "mov r6, r5\n\t"            /* pixel 1, channel 0 */
+      "mov r7, r5\n\t"            /* pixel 2 */
+      "mov r8, r5\n\t"            /* pixel 3 */
+      "mov r10, r9\n\t"           /* pixel 1, channel 1 */
+      "mov r11, r9\n\t"           /* pixel 2 */
+      "mov r12, r9\n\t"           /* pixel 3 */
+      "ldrd r0, r2, [sp]\n\t"     /* patches, and how many bytes of steps to pass over */
+      "add pc, r2\n\t"            /* pc reads as the address behind the nop */
       "nop\n\t"
-      "2:\n\t" /* a round of four steps */
-      ".rept 4\n\t" KD_CONV_DSP_STEP ".endr\n\t"
-      "ldr r2, [sp, #8]\n\t"
+      "2:\n\t"                                   /* a round... */
+      ".rept 4\n\t" KD_CONV_DSP_STEP ".endr\n\t" /* ... of four steps */
+      "ldr r2, [sp, #8]\n\t"                     /* end of the patches */
       "cmp r0, r2\n\t"
       "bne.w 2b\n\t"
       "ldrd r3, lr, [sp, #28]\n\t" /* half, zero point */
-      "ldr r4, [sp, #12]\n\t"
-      "ldmia r4!, {r0, r2}\n\t"     /* multipliers */
-      "smmla r5, r5, r0, r3\n\t"    /* high word of sum * multiplier, + half */
-      "smmla r6, r6, r0, r3\n\t"
-      "smmla r7, r7, r0, r3\n\t"
-      "smmla r8, r8, r0, r3\n\t"
-      "smmla r9, r9, r2, r3\n\t"
-      "smmla r10, r10, r2, r3\n\t"
-      "smmla r11, r11, r2, r3\n\t"
-      "smmla r12, r12, r2, r3\n\t"
-      "ldr r0, [sp, #36]\n\t" /* do ties matter? */
+      "ldr r4, [sp, #12]\n\t"      /* parameters: multipliers */
+      "ldmia r4!, {r0, r2}\n\t"    /* of channels 0 and 1 */
+      KD_CONV_DSP_EACH(KD_CONV_DSP_MULTIPLY)
+      "ldr r0, [sp, #36]\n\t"      /* do ties matter? */
       "cbz r0, 3f\n\t"
-      KD_CONV_DSP_TIE("r5") KD_CONV_DSP_TIE("r6") KD_CONV_DSP_TIE("r7") KD_CONV_DSP_TIE("r8")
-      KD_CONV_DSP_TIE("r9") KD_CONV_DSP_TIE("r10") KD_CONV_DSP_TIE("r11") KD_CONV_DSP_TIE("r12")
+      KD_CONV_DSP_EACH(KD_CONV_DSP_TIE)
       "3:\n\t"
-      "ldmia r4!, {r0, r2}\n\t"    /* scales: powers of two */
-      "smmlar r5, r5, r0, lr\n\t"  /* the shift to the right, rounded, + zero point */
-      "smmlar r6, r6, r0, lr\n\t"
-      "smmlar r7, r7, r0, lr\n\t"
-      "smmlar r8, r8, r0, lr\n\t"
-      "smmlar r9, r9, r2, lr\n\t"
-      "smmlar r10, r10, r2, lr\n\t"
-      "smmlar r11, r11, r2, lr\n\t"
-      "smmlar r12, r12, r2, lr\n\t"
-      "ssat r5, #8, r5\n\t"
-      "ssat r6, #8, r6\n\t"
-      "ssat r7, #8, r7\n\t"
-      "ssat r8, #8, r8\n\t"
-      "ssat r9, #8, r9\n\t"
-      "ssat r10, #8, r10\n\t"
-      "ssat r11, #8, r11\n\t"
-      "ssat r12, #8, r12\n\t"
-      "str r4, [sp, #12]\n\t"
+      "ldmia r4!, {r0, r2}\n\t"    /* scales of channels 0 and 1 */
+      KD_CONV_DSP_EACH(KD_CONV_DSP_SCALE)
+      KD_CONV_DSP_EACH(KD_CONV_DSP_SATURATE)
+      "str r4, [sp, #12]\n\t"      /* parameters of the next two channels */
       "ldrd r0, r2, [sp, #20]\n\t" /* output, stride */
       "strb r9, [r0, #1]\n\t"      /* pixel 0, channel 1 */
       "strb r5, [r0], #2\n\t"      /* pixel 0, channel 0 */
       "str r0, [sp, #20]\n\t"      /* output of the next two channels */
-      "add r0, r0, r2\n\t"
-      "strb r6, [r0, #-2]\n\t" /* pixel 1 */
-      "strb r10, [r0, #-1]\n\t"
-      "add r0, r0, r2\n\t"
-      "strb r7, [r0, #-2]\n\t" /* pixel 2 */
-      "strb r11, [r0, #-1]\n\t"
-      "add r0, r0, r2\n\t"
-      "strb r8, [r0, #-2]\n\t" /* pixel 3 */
-      "strb r12, [r0, #-1]\n\t"
-      "ldr r2, [sp, #16]\n\t"
+      KD_CONV_DSP_STORE("r6", "r10") KD_CONV_DSP_STORE("r7", "r11") KD_CONV_DSP_STORE("r8", "r12")
+      "ldr r2, [sp, #16]\n\t"      /* end of the parameters */
       "cmp r4, r2\n\t"
       "bne.w 1b\n\t"
       "add sp, sp, #44\n\t"
@@ -182,7 +162,7 @@ static void kd_conv_dsp_group(const kd_conv_dsp_args *args, kd_conv_dsp_tile *ti
   if (pairs > 0 && pixels == PIXELS) {
     kd_conv_dsp_block(tile);
   } else {
-    for (int32_t pair = 0; pair < pairs; pair++) { /* the missing pixels' outputs go nowhere */
+    for (int32_t pair = 0; pair < pairs; pair++) { /* what the missing pixels give goes nowhere */
       tile->end = tile->parameters + 6;
       tile->output = spare;
       tile->stride = 2;

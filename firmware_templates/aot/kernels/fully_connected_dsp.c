@@ -2,7 +2,7 @@
  * make no group of eight, and those whose sums dsp.h's packing cannot hold, are computed two by two.
  *
  * Instructions per MAC: 31 / 32 in a group, 3 / 128 for its loop, and 6 for each output over the depth (8 where each
- * channel has its own multiplier, 2 more where ties matter). Others: about 2, and 40 for each output.
+ * channel has its own multiplier, 2 more where ties matter). Others: about 2, and 25 for each output.
  *
  * Overlap: none. All outputs read all of the input.
  */
@@ -39,33 +39,36 @@ enum { CHANNELS = 8, DENSE_STEP_BYTES = 124, DENSE_STEPS = 4 };
 
 /* Weights of two channels with the input of r4 (even) and lr (odd). */
 #define KD_FULLY_CONNECTED_DSP_TWO(a, b)                        \
-  "ldrd r2, r3, [r1], #8\n\t"                                   \
-  "smlad " a ", r2, r4, " a "\n\t"                              \
+  "ldrd r2, r3, [r1], #8\n\t"        /* weights */              \
+  "smlad " a ", r2, r4, " a "\n\t"   /* by even inputs */       \
   "smlad " b ", r3, r4, " b "\n\t"                              \
-  "sxtb16 r2, r2\n\t" /* odd weights */                         \
+  "sxtb16 r2, r2\n\t"                /* odd weights */          \
   "sxtb16 r3, r3\n\t"                                           \
-  "smlad " a ", r2, lr, " a "\n\t"                              \
+  "smlad " a ", r2, lr, " a "\n\t"   /* by odd inputs */        \
   "smlad " b ", r3, lr, " b "\n\t"
 
-/* One step: four inputs, eight channels. r0 input, r1 weights; r5-r12 sums. */
+/* One step: four inputs, eight channels. r0: input, r1: weights, r5-r12: sums. */
 #define KD_FULLY_CONNECTED_DSP_STEP                             \
-  "ldr lr, [r0], #4\n\t"                                        \
-  "sxtb16 r4, lr\n\t"              /* even inputs */            \
-  "eor lr, lr, #0x007f007f\n\t"    /* odd inputs */             \
-  KD_FULLY_CONNECTED_DSP_TWO("r5", "r6") KD_FULLY_CONNECTED_DSP_TWO("r7", "r8") \
-  KD_FULLY_CONNECTED_DSP_TWO("r9", "r10") KD_FULLY_CONNECTED_DSP_TWO("r11", "r12")
+  "ldr lr, [r0], #4\n\t"             /* inputs */               \
+  "sxtb16 r4, lr\n\t"                /* even ones */            \
+  "eor lr, lr, #0x007f007f\n\t"      /* odd ones */             \
+  KD_FULLY_CONNECTED_DSP_TWO("r5", "r6")                        \
+  KD_FULLY_CONNECTED_DSP_TWO("r7", "r8")                        \
+  KD_FULLY_CONNECTED_DSP_TWO("r9", "r10")                       \
+  KD_FULLY_CONNECTED_DSP_TWO("r11", "r12")
 
 #define KD_FULLY_CONNECTED_DSP_EACH(use) \
   use("r5") use("r6") use("r7") use("r8") use("r9") use("r10") use("r11") use("r12")
 
-/* The next parameter to r0, and the high word of sum * r0, + half. */
+/* The high word of sum * multiplier, + half; `OWN`: the next multiplier is loaded first. */
 #define KD_FULLY_CONNECTED_DSP_MULTIPLY(sum) "smmla " sum ", " sum ", r0, r3\n\t"
 #define KD_FULLY_CONNECTED_DSP_MULTIPLY_OWN(sum) "ldr r0, [r4], #4\n\t" KD_FULLY_CONNECTED_DSP_MULTIPLY(sum)
-/* A negative one: 128 less. */
+/* 128 less where that is negative: -1 or 0 to r0, times 128. */
 #define KD_FULLY_CONNECTED_DSP_TIE(high) "asr r0, " high ", #31\n\tadd " high ", " high ", r0, lsl #7\n\t"
-/* The shift to the right by a power of two, rounded, + zero point. */
+/* Times a power of two: the high word, rounded, which is a shift to the right; + zero point. */
 #define KD_FULLY_CONNECTED_DSP_SCALE(high) "smmlar " high ", " high ", r2, lr\n\t"
 #define KD_FULLY_CONNECTED_DSP_SCALE_OWN(high) "ldr r2, [r4], #4\n\t" KD_FULLY_CONNECTED_DSP_SCALE(high)
+/* To int8, and to the output. */
 #define KD_FULLY_CONNECTED_DSP_STORE(out) "ssat " out ", #8, " out "\n\tstrb " out ", [r0], #1\n\t"
 
 /* All groups of eight channels from tile->parameters to tile->end. */
@@ -75,23 +78,23 @@ KD_DSP_ASSEMBLY static void kd_fully_connected_dsp_groups(
   __asm__ volatile(
       "push {r4-r11, lr}\n\t"
       "sub sp, sp, #44\n\t"
-      "ldmia r0, {r2-r12}\n\t" /* the tile, copied to where sp finds it */
-      "stmia sp, {r2-r12}\n\t"
-      "1:\n\t"                /* eight channels */
-      "ldr r4, [sp, #12]\n\t" /* parameters */
-      "ldmia r4!, {r5-r12}\n\t"
-      "str r4, [sp, #12]\n\t"
-      "ldrd r0, r2, [sp]\n\t" /* input, and where in the round to begin */
-      "add pc, r2\n\t"        /* pc reads as the address of the step after the nop */
+      "ldmia r0, {r2-r12}\n\t"   /* the tile... */
+      "stmia sp, {r2-r12}\n\t"   /* ... where sp finds it */
+      "1:\n\t"                   /* eight channels */
+      "ldr r4, [sp, #12]\n\t"    /* parameters */
+      "ldmia r4!, {r5-r12}\n\t"  /* what the sums begin with */
+      "str r4, [sp, #12]\n\t"    /* parameters: multipliers, if there are any */
+      "ldrd r0, r2, [sp]\n\t"    /* input, and how many bytes of steps to pass over */
+      "add pc, r2\n\t"           /* pc reads as the address behind the nop */
       "nop\n\t"
       "2:\n\t" /* a round of four steps */
       ".rept 4\n\t" KD_FULLY_CONNECTED_DSP_STEP ".endr\n\t"
-      "ldr r2, [sp, #8]\n\t"
+      "ldr r2, [sp, #8]\n\t"       /* end of the input */
       "cmp r0, r2\n\t"
       "bne.w 2b\n\t"
-      "ldr r4, [sp, #12]\n\t"
-      "ldrd r0, r2, [sp, #24]\n\t"  /* multiplier, scale */
-      "ldrd r3, lr, [sp, #32]\n\t"  /* half, zero point */
+      "ldr r4, [sp, #12]\n\t"      /* parameters */
+      "ldrd r0, r2, [sp, #24]\n\t" /* multiplier and scale of all channels, or 0 */
+      "ldrd r3, lr, [sp, #32]\n\t" /* half, zero point */
       "cmp r0, #0\n\t"
       "bne.w 3f\n\t"
       KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_MULTIPLY_OWN)
@@ -109,11 +112,11 @@ KD_DSP_ASSEMBLY static void kd_fully_connected_dsp_groups(
       "6:\n\t"
       KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_SCALE)
       "7:\n\t"
-      "str r4, [sp, #12]\n\t"
+      "str r4, [sp, #12]\n\t" /* parameters of the next group */
       "ldr r0, [sp, #20]\n\t" /* output */
       KD_FULLY_CONNECTED_DSP_EACH(KD_FULLY_CONNECTED_DSP_STORE)
       "str r0, [sp, #20]\n\t"
-      "ldr r2, [sp, #16]\n\t"
+      "ldr r2, [sp, #16]\n\t" /* end of the parameters */
       "cmp r4, r2\n\t"
       "bne.w 1b\n\t"
       "add sp, sp, #44\n\t"
@@ -152,10 +155,11 @@ static void kd_fully_connected_dsp_two(const int8_t *input, const int8_t *weight
   sums[1] = b;
 }
 
-/* Output i of the channels behind the groups. */
-static int8_t kd_fully_connected_dsp_output(const kd_fully_connected_dsp_args *args, int32_t i, int32_t sum) {
-  const int32_t out = kd_requantize(sum, args->rest_multipliers[i], args->rest_shifts[i]);
-  return (int8_t)kd_clamp(kd_add(out, args->output_zero_point), -128, 127);
+/* The output of a plain sum: requantized as 4 * sum, which is in range for more sums than 256 * sum. */
+static int8_t kd_fully_connected_dsp_output(const kd_fully_connected_dsp_args *args, const int32_t *parameters,
+                                            int32_t sum) {
+  return kd_dsp_output((int32_t)((uint32_t)sum << 2), parameters[1], parameters[2], 1, args->ties != 0 ? 2 : 0,
+                       args->output_zero_point);
 }
 
 void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_t *input, int8_t *output) {
@@ -177,17 +181,20 @@ void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_
     output += groups * CHANNELS;
   }
   const int8_t *weights = args->rest_weights;
-  const int32_t step = (depth & 3) == 0 ? 2 : 1;
-  for (int32_t i = 0; i < args->rest; i += step) {
-    if (step == 2 && i + 1 < args->rest) {
-      int32_t sums[2] = {args->rest_bias[i], args->rest_bias[i + 1]};
-      kd_fully_connected_dsp_two(input, weights, depth, sums);
-      output[i] = kd_fully_connected_dsp_output(args, i, sums[0]);
-      output[i + 1] = kd_fully_connected_dsp_output(args, i + 1, sums[1]);
-    } else {
-      const int32_t sum = kd_fully_connected_dsp_one(input, weights, depth, args->rest_bias[i]);
-      output[i] = kd_fully_connected_dsp_output(args, i, sum);
-    }
-    weights += step * depth;
+  const int32_t *parameters = args->rest_parameters;
+  int32_t rest = args->rest;
+  for (; rest >= 2 && (depth & 3) == 0; rest -= 2) {
+    int32_t sums[2] = {parameters[0], parameters[3]};
+    kd_fully_connected_dsp_two(input, weights, depth, sums);
+    *output++ = kd_fully_connected_dsp_output(args, parameters, sums[0]);
+    *output++ = kd_fully_connected_dsp_output(args, parameters + 3, sums[1]);
+    weights += 2 * depth;
+    parameters += 6;
+  }
+  for (; rest > 0; rest--) {
+    const int32_t sum = kd_fully_connected_dsp_one(input, weights, depth, parameters[0]);
+    *output++ = kd_fully_connected_dsp_output(args, parameters, sum);
+    weights += depth;
+    parameters += 3;
   }
 }

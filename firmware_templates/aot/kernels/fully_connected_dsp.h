@@ -12,12 +12,10 @@ typedef struct {
   int32_t scale;
   int32_t depth;             /* a multiple of 4 where there are groups */
   int32_t output_zero_point;
-  int32_t ties;                    /* 128, or 0 where the output's zero point is -128: see dsp.h */
-  int32_t rest;                    /* channels behind the groups; the next four are 0 where there are none */
-  const int8_t *rest_weights;      /* [rest][depth], plain */
-  const int32_t *rest_bias;        /* [rest], the input's zero point is folded in */
-  const int32_t *rest_multipliers; /* [rest] */
-  const int32_t *rest_shifts;      /* [rest] */
+  int32_t ties;                   /* 128, or 0 where the output's zero point is -128: see dsp.h */
+  int32_t rest;                   /* channels behind the groups; the next two are 0 where there are none */
+  const int8_t *rest_weights;     /* [rest][depth], plain */
+  const int32_t *rest_parameters; /* [rest][3]: bias with the input's zero point folded in, multiplier, scale */
 } kd_fully_connected_dsp_args;
 
 void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_t *input, int8_t *output);
