@@ -21,6 +21,7 @@ from kd_embedded.errors import KdError, ModelError
 from kd_embedded.fixedpoint import quantize_multiplier
 from kd_embedded.ops import _libm, _sums
 from kd_embedded.program import Array, Call, Overlap, Target
+from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model
 from tests.kernel_runner import Job, Runner
 from tests.tflite_builder import O, T, build
@@ -213,3 +214,21 @@ def test_rows_with_a_huge_scale(name: str, runner: Runner) -> None:
     for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
         assert np.array_equal(areas[run.area], run.wanted)
         assert len(set(run.wanted.tolist())) == 2
+
+
+def test_attributes_of_another_op_are_refused() -> None:
+    """The reference would read none; ours would read what has the same name."""
+    tensors = [T([1, 4]), T([1, 4], scale=0.2), T([1, 4], scale=0.3)]
+    foreign = O("ADD", [0, 1], [2], "MulOptions", {"FusedActivationFunction": 1}, version=2)
+    graph = parse_model(build(tensors, [foreign], [0, 1]), "model")
+    with pytest.raises(
+        ModelError, match=r"op 0 \(ADD\) has the attributes fused_activation_function, which are another"
+    ):
+        _check(graph)
+
+
+def _check(graph: Graph) -> None:
+    """What the op's file says of the first op."""
+    accepts = ops.spec(graph.ops[0].name).accepts
+    assert accepts is not None
+    accepts(graph, graph.ops[0])
