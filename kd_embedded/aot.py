@@ -101,18 +101,16 @@ def compile_graph(graph: Graph, target: Target) -> Program:
 def accepted(graph: Graph) -> Graph:
     """``graph`` without float edges and arithmetic on shapes; ModelError where the engine does not take it."""
     graph = fold_float_islands(strip_edges(fold_shapes(graph)).graph)
+    for op in graph.ops:
+        if ops.spec(op.name).lower is None:
+            raise refuse(graph, op, "is not among the ops of the aot engine")
     check_aot(graph, graph.name)
     check_int8_edges(graph, graph.name)
     for op in graph.ops:
-        _check_op(graph, op)
+        accepts = ops.spec(op.name).accepts
+        assert accepts is not None  # an op that is lowered says what it takes
+        accepts(graph, op)
     return graph
-
-
-def _check_op(graph: Graph, op: Op) -> None:
-    spec = ops.spec(op.name)
-    if spec.accepts is None or spec.lower is None:
-        raise refuse(graph, op, "is not among the ops of the aot engine")
-    spec.accepts(graph, op)
 
 
 def _steps(graph: Graph, target: Target) -> tuple[Step, ...]:
@@ -125,7 +123,7 @@ def _steps(graph: Graph, target: Target) -> tuple[Step, ...]:
 
 def _lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
     lower = ops.spec(op.name).lower
-    assert lower is not None  # _check_op has seen to it
+    assert lower is not None  # accepted has seen to it
     return lower(graph, op, target)
 
 
