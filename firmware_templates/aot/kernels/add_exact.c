@@ -14,12 +14,12 @@ static int32_t kd_add_exact_scaled(int32_t x, int32_t multiplier, int32_t shift)
 }
 
 static void kd_add_exact_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
-  const kd_add_exact_args *args = arguments;
-  for (int32_t i = args->count; i > 0; i--, b += args->step_b) {
-    const int32_t x = kd_add_exact_scaled((*a++ - args->zero_point_a) * (1 << 20), args->multiplier_a, args->shift_a);
-    const int32_t y = kd_add_exact_scaled((*b - args->zero_point_b) * (1 << 20), args->multiplier_b, args->shift_b);
-    const int32_t sum = kd_add_exact_scaled(x + y, args->multiplier, args->shift);
-    *output++ = (int8_t)kd_clamp(sum + args->zero_point, args->low, args->high);
+  const kd_add_exact_args args = *(const kd_add_exact_args *)arguments; /* which the output cannot overwrite */
+  for (int32_t i = args.count; i > 0; i--, b += args.step_b) {
+    const int32_t x = kd_add_exact_scaled((*a++ - args.zero_point_a) * (1 << 20), args.multiplier_a, args.shift_a);
+    const int32_t y = kd_add_exact_scaled((*b - args.zero_point_b) * (1 << 20), args.multiplier_b, args.shift_b);
+    const int32_t sum = kd_add_exact_scaled(x + y, args.multiplier, args.shift);
+    *output++ = (int8_t)kd_clamp(sum + args.zero_point, args.low, args.high);
   }
 }
 

@@ -8,7 +8,8 @@
 #include "fixedpoint.h"
 
 void kd_clip(const kd_clip_args *args, const int8_t *input, int8_t *output) {
-  for (int32_t i = 0; i < args->count; i++) {
-    output[i] = (int8_t)kd_clamp(input[i], args->low, args->high);
+  const int32_t low = args->low, high = args->high, count = args->count; /* which the output cannot overwrite */
+  for (int32_t i = 0; i < count; i++) {
+    output[i] = (int8_t)kd_clamp(input[i], low, high);
   }
 }

@@ -9,11 +9,11 @@
 #include "fixedpoint.h"
 
 static void kd_mul_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
-  const kd_mul_args *args = arguments;
-  for (int32_t i = args->count; i > 0; i--, b += args->step_b) {
-    const int32_t product = (*a++ - args->zero_point_a) * (*b - args->zero_point_b);
-    const int32_t scaled = kd_requantize(product, args->multiplier, args->shift);
-    *output++ = (int8_t)kd_clamp(kd_add(scaled, args->zero_point), args->low, args->high);
+  const kd_mul_args args = *(const kd_mul_args *)arguments; /* which the output cannot overwrite */
+  for (int32_t i = args.count; i > 0; i--, b += args.step_b) {
+    const int32_t product = (*a++ - args.zero_point_a) * (*b - args.zero_point_b);
+    const int32_t scaled = kd_requantize(product, args.multiplier, args.shift);
+    *output++ = (int8_t)kd_clamp(kd_add(scaled, args.zero_point), args.low, args.high);
   }
 }
 
