@@ -4,7 +4,7 @@
 /*
  * tiny: int8 1x8x8x1, real = 0.0039205193 * (q + 128)
  *   to int8 1x3, real = 0.00390625 * (q + 128)
- * 1200 multiply-accumulates, 92 bytes of RAM, 6 ops. Plain C99: no heap, no files, no floats at run time.
+ * 6 ops, 1200 multiply-accumulates, 92 bytes of RAM. Plain C99: no heap, no floats at run time.
  *
  * Usage:
  *
