@@ -70,15 +70,17 @@ class Program:
 
     @property
     def flash(self) -> Flash:
-        """What the constants take; arrays of the same values are one, arguments count a word for each field."""
-        arrays = {
-            (str(array.data.dtype), array.data.tobytes()): array for call in self.calls for array in _arrays(call)
-        }
+        """What the constants take; what holds the same values is one, and arguments count a word for each field."""
+        arrays: dict[object, Array] = {}
+        arguments: dict[object, int] = {}
+        for call in self.calls:
+            for array in (value for value in (*call.args.values(), *call.inputs) if isinstance(value, Array)):
+                arrays.setdefault(_values(array), array)
+            arguments[call.kernel, *map(_values, call.args.values())] = _WORD * len(call.args)
         sizes = {
             kind: sum(a.data.nbytes for a in arrays.values() if a.kind == kind) for kind in ("weights", "constants")
         }
-        arguments = sum(_WORD * len(call.args) for call in self.calls)
-        return Flash(sizes["weights"], sizes["constants"] + arguments)
+        return Flash(sizes["weights"], sizes["constants"] + sum(arguments.values()))
 
 
 def compile_model(data: bytes, where: str, target: Target) -> Program:
@@ -138,5 +140,6 @@ def _calls(step: Step) -> tuple[Call, ...]:
     return (step,) if isinstance(step, Call) else ()
 
 
-def _arrays(call: Call) -> tuple[Array, ...]:
-    return tuple(value for value in (*call.args.values(), *call.inputs) if isinstance(value, Array))
+def _values(value: int | Array) -> object:
+    """What two constants must have in common to be one."""
+    return (str(value.data.dtype), value.data.tobytes()) if isinstance(value, Array) else value
