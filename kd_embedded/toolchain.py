@@ -80,11 +80,15 @@ def stream_tool(command: Sequence[str], fifo: Path, *, where: str, timeout_s: fl
     """
     if sys.platform == "win32":
         raise ToolError("Windows has no named pipes in folders", where=where, todo="use Linux or macOS, or WSL")
+    import fcntl  # not on Windows
+
     fifo.unlink(missing_ok=True)
     os.mkfifo(fifo)
     ends = time.monotonic() + timeout_s
     # Not blocking: the command may die before it opens the file.
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux: as much room as anybody may ask for, so that neither side waits often
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, _PIECE)
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, cwd=fifo.parent, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:

@@ -23,7 +23,7 @@ from kd_embedded.image import Image
 from kd_embedded.toolchain import find_tool, run_tool, stream_tool
 
 TRACE_SECONDS = 900.0
-_PART = 1 << 24  # bytes of the log worked on at once
+_PART = 1 << 23  # bytes of the log worked on at once
 _TRACE_LINE = re.compile(rb"Trace \d+: \S+ \[[0-9a-f]+/([0-9a-f]+)/")
 _ASM_LINE = re.compile(rb"0x([0-9a-f]+):\s+([0-9a-f]+(?: [0-9a-f]+)?)\s")
 _DISASSEMBLY = re.compile(r"^\s*([0-9a-f]+):\t([0-9a-f ]+?)\s*\t(\S+)(?:\t(.*))?$", re.M)
@@ -135,7 +135,7 @@ class _Log:
         self._begin, self._end = symbols["kd_emulate_begin"], symbols["kd_emulate_end"]
         self._profile = symbols.get("kd_profile", -1)
         self._ops = ops
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._owners = _owners(image)
         self._last = -1  # the block before
         self._running = False  # between begin and end
@@ -144,16 +144,17 @@ class _Log:
         self._pc: slice | None = None  # where a line has the block's address
 
     def feed(self, piece: bytes) -> None:
-        self._rest += piece
-        if len(self._rest) >= _PART:
+        self._rest.append(piece)
+        if sum(map(len, self._rest)) >= _PART:
+            text = b"".join(self._rest)
             # The last block's line stays behind, with all that may belong to it.
-            cut = self._rest.rfind(b"\nTrace ") + 1
-            part, self._rest = self._rest[:cut], self._rest[cut:]
-            self._eat(part)
+            cut = text.rfind(b"\nTrace ") + 1
+            self._rest = [text[cut:]]
+            self._eat(text[:cut])
 
     def finish(self) -> None:
-        self._eat(self._rest)
-        self._rest = b""
+        self._eat(b"".join(self._rest))
+        self._rest = []
         if self._running or not self.edges:
             raise self._error("the inference was not seen whole")
 
