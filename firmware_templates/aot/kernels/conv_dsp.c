@@ -18,11 +18,11 @@
 
 #include "dsp.h"
 
-enum { PIXELS = 4 };
+enum { KD_CONV_DSP_PIXELS = 4 };
 
 /* What the block needs: kd_conv_dsp_block reads it by these offsets. */
 typedef struct {
-  const uint32_t *patches;     /*  0: [words][2][PIXELS]: even, then odd, of four inputs of each pixel */
+  const uint32_t *patches;     /*  0: [words][2][KD_CONV_DSP_PIXELS]: even, then odd, of four inputs of each pixel */
   int32_t skip;                /*  4: bytes of the four unrolled steps to pass over in the first round */
   const uint32_t *patches_end; /*  8 */
   const int32_t *parameters;   /* 12 */
@@ -38,9 +38,9 @@ typedef struct {
 /* The assembly below has these as numbers. */
 typedef char kd_conv_dsp_layout[sizeof(void *) == 4 && offsetof(kd_conv_dsp_tile, weights) == 40 ? 1 : -1];
 
-enum { STEP_BYTES = 92, STEPS = 4 };
+enum { KD_CONV_DSP_STEP_BYTES = 92, KD_CONV_DSP_STEPS = 4 };
 
-/* One step: four inputs of four pixels, two channels. r0: patches, r1: weights, r5-r8 and r9-r12: the channels' sums. */
+/* One step: four inputs of four pixels, two channels. r0: patches, r1: weights, r5-r8 and r9-r12: sums of a channel. */
 #define KD_CONV_DSP_STEP                                                                   \
   "ldrd r2, r3, [r1], #8\n\t"  /* weights of both channels */                              \
   "ldrd r4, lr, [r0], #8\n\t"  /* even inputs of pixels 0 and 1 */                         \
@@ -142,7 +142,7 @@ static void kd_conv_dsp_single(const kd_conv_dsp_tile *tile, const int32_t *para
     c = __smlad(odd, (int16x2_t)x[6], __smlad(both, (int16x2_t)x[2], c));
     d = __smlad(odd, (int16x2_t)x[7], __smlad(both, (int16x2_t)x[3], d));
   }
-  const int32_t sums[PIXELS] = {a, b, c, d};
+  const int32_t sums[KD_CONV_DSP_PIXELS] = {a, b, c, d};
   for (int32_t i = 0; i < pixels; i++) {
     output[i * tile->stride] = kd_dsp_output(sums[i], parameters[1], parameters[2], KD_DSP_HALF, tile->ties,
                                                tile->zero_point);
@@ -153,13 +153,13 @@ static void kd_conv_dsp_single(const kd_conv_dsp_tile *tile, const int32_t *para
 static void kd_conv_dsp_group(const kd_conv_dsp_args *args, kd_conv_dsp_tile *tile, int8_t *output, int32_t pixels) {
   const int32_t pairs = args->outputs / 2;
   const int32_t *const end = args->parameters + 6 * pairs;
-  int8_t spare[2 * PIXELS] = {0};
+  int8_t spare[2 * KD_CONV_DSP_PIXELS] = {0};
   tile->parameters = args->parameters;
   tile->weights = args->weights;
   tile->end = end;
   tile->output = output;
   tile->stride = args->outputs;
-  if (pairs > 0 && pixels == PIXELS) {
+  if (pairs > 0 && pixels == KD_CONV_DSP_PIXELS) {
     kd_conv_dsp_block(tile);
   } else {
     for (int32_t pair = 0; pair < pairs; pair++) { /* what the missing pixels give goes nowhere */
@@ -186,7 +186,7 @@ static uint32_t *kd_conv_dsp_prepare(const int8_t *from, uint32_t *to, int32_t w
     for (int32_t i = 0; i < 4; i++) {
       const uint32_t x = kd_dsp_load(from + 4 * i);
       to[8 * i] = (uint32_t)kd_dsp_even(x);
-      to[8 * i + PIXELS] = (uint32_t)kd_dsp_odd(x);
+      to[8 * i + KD_CONV_DSP_PIXELS] = (uint32_t)kd_dsp_odd(x);
     }
     from += 16;
     to += 32;
@@ -298,12 +298,13 @@ static void kd_conv_dsp_patches(const kd_conv_dsp_args *args, const int8_t *inpu
 
 void kd_conv_dsp(const kd_conv_dsp_args *args, const int8_t *input, int8_t *output, void *scratch) {
   uint32_t *const patches = scratch;
-  int8_t *const bytes = (int8_t *)(patches + 2 * PIXELS * args->words);
-  const int32_t groups = (args->pixels + PIXELS - 1) / PIXELS;
+  int8_t *const bytes = (int8_t *)(patches + 2 * KD_CONV_DSP_PIXELS * args->words);
+  const int32_t groups = (args->pixels + KD_CONV_DSP_PIXELS - 1) / KD_CONV_DSP_PIXELS;
   kd_conv_dsp_tile tile;
   tile.patches = patches;
-  tile.patches_end = patches + 2 * PIXELS * args->words;
-  tile.skip = ((STEPS - args->words % STEPS) % STEPS) * STEP_BYTES;
+  tile.patches_end = patches + 2 * KD_CONV_DSP_PIXELS * args->words;
+  tile.skip = -args->words & (KD_CONV_DSP_STEPS - 1);
+  tile.skip *= KD_CONV_DSP_STEP_BYTES;
   tile.half = KD_DSP_HALF;
   tile.zero_point = args->output_zero_point;
   tile.ties = args->ties;
@@ -311,8 +312,8 @@ void kd_conv_dsp(const kd_conv_dsp_args *args, const int8_t *input, int8_t *outp
     memset(bytes + 4 * (args->words - 1), 0, 4); /* beyond the end of the patch: the weights there are 0 */
   }
   for (int32_t group = 0; group < groups; group++) {
-    const int32_t first = PIXELS * (args->backward != 0 ? groups - 1 - group : group);
-    const int32_t pixels = args->pixels - first < PIXELS ? args->pixels - first : PIXELS;
+    const int32_t first = KD_CONV_DSP_PIXELS * (args->backward != 0 ? groups - 1 - group : group);
+    const int32_t pixels = args->pixels - first < KD_CONV_DSP_PIXELS ? args->pixels - first : KD_CONV_DSP_PIXELS;
     kd_conv_dsp_patches(args, input, first, pixels, patches, bytes);
     kd_conv_dsp_group(args, &tile, output + first * args->outputs, pixels);
   }

@@ -6,7 +6,7 @@
 
 typedef struct {
   const uint32_t *weights;   /* [outputs / 2][words][2], then [words] of an odd last channel; words as in dsp.h */
-  const int32_t *parameters; /* for two channels: sums to begin with, multipliers, scales; then the same for an odd one */
+  const int32_t *parameters; /* for two channels: sums to begin with, multipliers, scales; the same for an odd one */
   int32_t pixels;            /* of the output, in all batches */
   int32_t outputs;           /* channels of the output */
   int32_t channels;          /* of the input */

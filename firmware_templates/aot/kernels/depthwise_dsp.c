@@ -1,9 +1,9 @@
-/* A channel at a time: a band of its rows is gathered in scratch as halfwords, with the padding around it, and then each
- * SMLAD makes two MACs of a row. Two outputs at once share the inputs' words; where the second window begins at an odd
- * halfword, its weights are shifted by one.
+/* A channel at a time: a band of its rows is gathered in scratch as halfwords, with the padding around it, and each
+ * SMLAD makes two MACs of a row. Outputs side by side share the inputs' words; where the second window of two begins at
+ * an odd halfword, its weights are shifted by one.
  *
- * Instructions: 3 x 3 with stride 1: 15 for each output, with stride 2: 20; other windows 2 for
- * each MAC, a little more where the stride is not 1, and 25 for each output. To gather, 3 for each input.
+ * Instructions: for 3 x 3, 15 for each output with stride 1 and 20 with stride 2; for other windows 2 for each MAC (3.5
+ * where the stride is not 1) and 25 for each output. To gather, 4 for each input. For each channel about 150.
  *
  * Overlap: the output may begin where the input does. A channel writes over its own bytes alone, each behind the rows
  * that have been gathered; the rows that two bands share are kept in scratch.
@@ -18,7 +18,7 @@
 
 #include "dsp.h"
 
-enum { HALF = 1, PARAMETERS = 3 };
+enum { KD_DEPTHWISE_DSP_HALF = 1, KD_DEPTHWISE_DSP_PARAMETERS = 3 };
 
 /* What a band of a channel needs: the assembly reads it by these offsets. */
 typedef struct {
@@ -46,28 +46,28 @@ typedef char kd_depthwise_dsp_layout
     [sizeof(void *) == 4 && offsetof(kd_depthwise_dsp_tile, parameters) == 76 ? 1 : -1];
 
 /* Three weights from lr on, times 4: `a` gets 0 and 1, `b` 1 and 2, as halfwords. */
-#define KD_DEPTHWISE_DSP_WEIGHTS(a, b)    \
-  "ldrsb " a ", [lr], #1\n\t"             \
-  "ldrsb " b ", [lr], #1\n\t"             \
-  "ldrsb r11, [lr], #1\n\t"               \
-  "lsl " a ", " a ", #2\n\t"              \
-  "pkhbt " a ", " a ", " b ", lsl #18\n\t" \
-  "lsl " b ", " b ", #2\n\t"              \
-  "pkhbt " b ", " b ", r11, lsl #18\n\t"
+#define KD_DEPTHWISE_DSP_WEIGHTS(a, b)                         \
+  "ldrsb " a ", [lr], #1\n\t"              /* weight 0 */      \
+  "ldrsb " b ", [lr], #1\n\t"              /* weight 1 */      \
+  "ldrsb r11, [lr], #1\n\t"                /* weight 2 */      \
+  "lsl " a ", " a ", #2\n\t"               /* 4 * weight 0 */  \
+  "pkhbt " a ", " a ", " b ", lsl #18\n\t" /* and weight 1 */  \
+  "lsl " b ", " b ", #2\n\t"               /* 4 * weight 1 */  \
+  "pkhbt " b ", " b ", r11, lsl #18\n\t"   /* and weight 2 */
 
-/* Row `in` of two windows side by side; weights as above. */
-#define KD_DEPTHWISE_DSP_PAIR(in, a, b)                                   \
-  "ldrd r10, r11, [" in "], #4\n\t"     /* inputs 0 and 1, 2 and 3 */     \
-  "smlad r12, " a ", r10, r12\n\t"      /* first window: 0 and 1 */       \
-  "smlabt lr, " a ", r10, lr\n\t"       /* second window: 0 by input 1 */ \
-  "smlatb r12, " b ", r11, r12\n\t"     /* first window: 2 by input 2 */  \
-  "smlad lr, " b ", r11, lr\n\t"        /* second window: 1 and 2 */
+/* Scratch row `in` of two windows side by side; weights as above. */
+#define KD_DEPTHWISE_DSP_PAIR(in, a, b)                                 \
+  "ldrd r10, r11, [" in "], #4\n\t"   /* inputs 0 and 1, 2 and 3 */     \
+  "smlad r12, " a ", r10, r12\n\t"    /* first window: 0 and 1 */       \
+  "smlabt lr, " a ", r10, lr\n\t"     /* second window: 0 by input 1 */ \
+  "smlatb r12, " b ", r11, r12\n\t"   /* first window: 2 by input 2 */  \
+  "smlad lr, " b ", r11, lr\n\t"      /* second window: 1 and 2 */
 
-/* Row `in` of one window. */
-#define KD_DEPTHWISE_DSP_ONE(in, a, b)  \
-  "ldrd r10, r11, [" in "], #4\n\t"     \
-  "smlad r12, " a ", r10, r12\n\t"      \
-  "smlatb r12, " b ", r11, r12\n\t"
+/* Scratch row `in` of one window. */
+#define KD_DEPTHWISE_DSP_ONE(in, a, b)                        \
+  "ldrd r10, r11, [" in "], #4\n\t" /* inputs 0 and 1, 2 */   \
+  "smlad r12, " a ", r10, r12\n\t"  /* weights 0 and 1 */     \
+  "smlatb r12, " b ", r11, r12\n\t" /* weight 2 by input 2 */
 
 /* The rows of a band, 3 x 3, `stride` 1 or 2. r0-r2: scratch rows, r3: output, r4-r9: weights, r12 and lr: sums. */
 KD_DSP_ASSEMBLY static void kd_depthwise_dsp_rows(__attribute__((unused)) const kd_depthwise_dsp_tile *tile,
@@ -76,64 +76,64 @@ KD_DSP_ASSEMBLY static void kd_depthwise_dsp_rows(__attribute__((unused)) const 
       "push {r4-r11, lr}\n\t"
       "sub sp, sp, #80\n\t"
       "mov lr, sp\n\t"
-      "ldmia r0!, {r2-r11}\n\t" /* the tile, copied to where sp finds it */
-      "stmia lr!, {r2-r11}\n\t"
-      "ldmia r0, {r2-r11}\n\t"
+      "ldmia r0!, {r2-r11}\n\t"      /* the tile, its first half... */
+      "stmia lr!, {r2-r11}\n\t"      /* ... where sp finds it */
+      "ldmia r0, {r2-r11}\n\t"       /* its second half */
       "stmia lr, {r2-r11}\n\t"
-      "str r1, [sp, #72]\n\t"         /* stride, for lr takes the weights */
-      "mov lr, r10\n\t"
-      "ldmia r11, {r3-r5}\n\t"        /* parameters: sum, multiplier, scale */
-      "strd r3, r3, [sp]\n\t"
-      "str r4, [sp, #8]\n\t"
-      "str r5, [sp, #16]\n\t"
+      "str r1, [sp, #72]\n\t"        /* stride, in place of the weights... */
+      "mov lr, r10\n\t"              /* ... which are here */
+      "ldmia r11, {r3-r5}\n\t"       /* parameters: sum, multiplier, scale */
+      "strd r3, r3, [sp]\n\t"        /* sums to begin with */
+      "str r4, [sp, #8]\n\t"         /* multiplier */
+      "str r5, [sp, #16]\n\t"        /* scale */
       "add r0, sp, #56\n\t"
-      "ldmia r0, {r0-r3}\n\t"         /* scratch rows, output */
+      "ldmia r0, {r0-r3}\n\t"        /* scratch rows, output */
       KD_DEPTHWISE_DSP_WEIGHTS("r4", "r5")
       KD_DEPTHWISE_DSP_WEIGHTS("r6", "r7")
       KD_DEPTHWISE_DSP_WEIGHTS("r8", "r9")
-      "1:\n\t" /* a row */
-      "ldrd r10, r11, [sp, #32]\n\t"
-      "ldr lr, [sp, #72]\n\t"
-      "add r12, r11, r0\n\t"
-      "strd r10, r12, [sp, #24]\n\t"  /* step and end of its whole pairs */
+      "1:\n\t"                       /* a row */
+      "ldrd r10, r11, [sp, #32]\n\t" /* step, bytes of whole pairs */
+      "ldr lr, [sp, #72]\n\t"        /* stride */
+      "add r12, r11, r0\n\t"         /* end of the whole pairs */
+      "strd r10, r12, [sp, #24]\n\t" /* step and end for now */
       "cmp lr, #2\n\t"
       "beq.n 5f\n\t"
-      "cmp r11, #0\n\t"
+      "cmp r11, #0\n\t"              /* a row of a single output */
       "beq.n 3f\n\t"
-      "2:\n\t" /* two outputs */
-      "ldrd r12, lr, [sp]\n\t"
+      "2:\n\t"                       /* two outputs */
+      "ldrd r12, lr, [sp]\n\t"       /* sums to begin with */
       KD_DEPTHWISE_DSP_PAIR("r0", "r4", "r5")
       KD_DEPTHWISE_DSP_PAIR("r1", "r6", "r7")
       KD_DEPTHWISE_DSP_PAIR("r2", "r8", "r9")
-      "ldrd r10, r11, [sp, #8]\n\t"   /* multiplier, half */
-      "smmla r12, r12, r10, r11\n\t"
+      "ldrd r10, r11, [sp, #8]\n\t"  /* multiplier, half */
+      "smmla r12, r12, r10, r11\n\t" /* high word of sum * multiplier, + half */
       "smmla lr, lr, r10, r11\n\t"
-      "ldrd r10, r11, [sp, #16]\n\t"  /* scale, zero point */
-      "smmlar r12, r12, r10, r11\n\t"
+      "ldrd r10, r11, [sp, #16]\n\t"   /* scale, zero point */
+      "smmlar r12, r12, r10, r11\n\t"  /* the shift to the right, rounded, + zero point */
       "smmlar lr, lr, r10, r11\n\t"
-      "ssat r12, #8, r12\n\t"
+      "ssat r12, #8, r12\n\t"        /* to int8 */
       "ssat lr, #8, lr\n\t"
-      "ldrd r10, r11, [sp, #24]\n\t"  /* step, end */
-      "strb lr, [r3, r10]\n\t"
-      "strb r12, [r3]\n\t"            /* last, for with a single output step is 0 */
+      "ldrd r10, r11, [sp, #24]\n\t" /* step, end */
+      "strb lr, [r3, r10]\n\t"       /* the second output */
+      "strb r12, [r3]\n\t"           /* the first, over it where the step is 0, for a single output */
       "add r3, r3, r10, lsl #1\n\t"
       "cmp r0, r11\n\t"
       "bne.n 2b\n\t"
-      "3:\n\t"
-      "ldrd r10, r11, [sp, #40]\n\t"  /* bytes of a single window; end of the output's row */
-      "cmp r10, #0\n\t"
+      "3:\n\t"                       /* behind the whole pairs, or behind a single output */
+      "ldrd r10, r11, [sp, #40]\n\t" /* bytes of a single window, end of the output's row */
+      "cmp r10, #0\n\t"              /* none is left */
       "beq.n 4f\n\t"
-      "ldr r12, [sp, #24]\n\t"
+      "ldr r12, [sp, #24]\n\t"       /* step: 0 if it has just been done */
       "cmp r12, #0\n\t"
       "beq.n 4f\n\t"
       "mov r12, #0\n\t"
-      "add r10, r10, r0\n\t"
-      "strd r12, r10, [sp, #24]\n\t"
+      "add r10, r10, r0\n\t"         /* end of the single window */
+      "strd r12, r10, [sp, #24]\n\t" /* step and end for now */
       "b.n 2b\n\t"
-      "4:\n\t"
-      "add r3, r3, r11\n\t"
-      "ldrd r10, r11, [sp, #48]\n\t"  /* rows left; end of the input's row */
-      "add r0, r0, r11\n\t"
+      "4:\n\t"                       /* to the next row */
+      "add r3, r3, r11\n\t"          /* output */
+      "ldrd r10, r11, [sp, #48]\n\t" /* rows left, end of the input's row */
+      "add r0, r0, r11\n\t"          /* scratch rows */
       "add r1, r1, r11\n\t"
       "add r2, r2, r11\n\t"
       "subs r10, r10, #1\n\t"
@@ -141,7 +141,7 @@ KD_DSP_ASSEMBLY static void kd_depthwise_dsp_rows(__attribute__((unused)) const 
       "bne.n 1b\n\t"
       "add sp, sp, #80\n\t"
       "pop {r4-r11, pc}\n\t"
-      "5:\n\t" /* one output of stride 2 */
+      "5:\n\t"                       /* one output of stride 2; as above */
       "ldr r12, [sp]\n\t"
       KD_DEPTHWISE_DSP_ONE("r0", "r4", "r5")
       KD_DEPTHWISE_DSP_ONE("r1", "r6", "r7")
@@ -231,7 +231,7 @@ static void kd_depthwise_dsp_finish(const kd_depthwise_dsp_args *args, const int
   const int32_t multiplier = parameters[1], scale = parameters[2], zero_point = args->output_zero_point;
   const int32_t ties = args->ties, step = args->output_step;
   for (const int32_t *const end = sums + count; sums != end; sums++) {
-    *output = kd_dsp_output(*sums, multiplier, scale, HALF, ties, zero_point);
+    *output = kd_dsp_output(*sums, multiplier, scale, KD_DEPTHWISE_DSP_HALF, ties, zero_point);
     output += step;
   }
 }
@@ -289,12 +289,13 @@ static void kd_depthwise_dsp_gather(const kd_depthwise_dsp_args *args, const int
 }
 
 /* The tile of the first channel's first band. */
-static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwise_dsp_tile *tile, const int16_t *rows) {
+static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwise_dsp_tile *tile,
+                                   const int16_t *rows) {
   const int32_t columns = args->output_columns;
   const int32_t one = args->stride_columns == 1 ? columns & 1 : 0;
   tile->sums[0] = tile->sums[1] = tile->multiplier = tile->scale = tile->step_now = 0;
   tile->end_now = NULL;
-  tile->half = HALF;
+  tile->half = KD_DEPTHWISE_DSP_HALF;
   tile->zero_point = args->output_zero_point;
   tile->step = args->output_step;
   tile->pairs_bytes = args->stride_columns == 1 ? columns / 2 * 4 : 4 * columns;
@@ -309,8 +310,8 @@ static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwi
 }
 
 /* Scratch for `count` rows of outputs from row `first`: of a channel at `input`. */
-KD_DSP_APART static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input, int16_t *rows, int32_t first,
-                                    int32_t count) {
+KD_DSP_APART static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input,
+                                                 int16_t *rows, int32_t first, int32_t count) {
   const int32_t width = 2 * args->row_words;
   const int32_t room = width - args->padding_columns;
   const int32_t columns = args->input_columns < room ? args->input_columns : room;
@@ -362,7 +363,7 @@ void kd_depthwise_dsp(const kd_depthwise_dsp_args *args, const int8_t *input, in
       }
     }
     tile.weights += args->kernel_rows * args->kernel_columns;
-    tile.parameters += PARAMETERS;
+    tile.parameters += KD_DEPTHWISE_DSP_PARAMETERS;
     input++;
     output++;
   }

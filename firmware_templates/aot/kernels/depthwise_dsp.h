@@ -1,4 +1,4 @@
-/* DEPTHWISE_CONV_2D on int8, multiplier 1, with the DSP extension: NHWC, any kernel, stride and padding, no dilation. */
+/* DEPTHWISE_CONV_2D on int8, multiplier 1, with the DSP extension: NHWC, any kernel, stride, padding, no dilation. */
 #ifndef KD_DEPTHWISE_DSP_H
 #define KD_DEPTHWISE_DSP_H
 

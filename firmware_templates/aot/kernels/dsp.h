@@ -8,7 +8,7 @@
  *   SMLAD(weights, even) + SMLAD(SXTB16(weights), odd) = 256 * (w0 x0 + w1 x1 + w2 x2 + w3 x3) + 127 * (w1 + w3)
  *
  * The last term is a constant of the channel. It is folded into the bias, and so is the input's zero point; sums are
- * modulo 2^32, so only the final one has to fit: 256 * total in int32, which kernels/dsp.py proves for each channel.
+ * modulo 2^32, so only the final one has to fit: 256 * total in int32, which kernels/_dsp.py proves for each channel.
  */
 #ifndef KD_DSP_H
 #define KD_DSP_H
@@ -48,9 +48,9 @@ static inline int16x2_t kd_dsp_high_bytes(uint32_t word) {
 /* Bits of 127 - x, as an unsigned byte, are those of x but for the low seven. */
 static inline int16x2_t kd_dsp_odd(uint32_t inputs) { return (int16x2_t)(inputs ^ 0x007f007fu); }
 
-/* The output of a sum, by the constants of kernels/_dsp.py: `half` is half of a unit of the high word of sum *
- * multiplier, for the first of two roundings. `ties` is 2 * half where ties of negative values are to round down, 0 where
- * such values end in -128 in any case. In assembly, for ACLE has no intrinsics for these. */
+/* The output of a sum, by the constants of kernels/_dsp.py: `half` is half of a unit in the high word of sum *
+ * multiplier, for the first of two roundings. `ties` is 2 * half where ties of negative values are to round down, 0
+ * where such values end in -128 in any case. In assembly, for ACLE has no intrinsics for these. */
 static inline int8_t kd_dsp_output(int32_t sum, int32_t multiplier, int32_t scale, int32_t half, int32_t ties,
                                    int32_t zero_point) {
   int32_t high, negative;

@@ -35,7 +35,7 @@ typedef struct {
 typedef char kd_fully_connected_dsp_layout
     [sizeof(void *) == 4 && offsetof(kd_fully_connected_dsp_tile, ties) == 40 ? 1 : -1];
 
-enum { CHANNELS = 8, DENSE_STEP_BYTES = 124, DENSE_STEPS = 4 };
+enum { KD_FULLY_CONNECTED_DSP_CHANNELS = 8, KD_FULLY_CONNECTED_DSP_STEP_BYTES = 124, KD_FULLY_CONNECTED_DSP_STEPS = 4 };
 
 /* Weights of two channels with the input of r4 (even) and lr (odd). */
 #define KD_FULLY_CONNECTED_DSP_TWO(a, b)                        \
@@ -167,10 +167,11 @@ void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_
   if (groups > 0) {
     kd_fully_connected_dsp_tile tile;
     tile.input = input;
-    tile.skip = ((DENSE_STEPS - (depth >> 2) % DENSE_STEPS) % DENSE_STEPS) * DENSE_STEP_BYTES;
+    tile.skip = -(depth >> 2) & (KD_FULLY_CONNECTED_DSP_STEPS - 1);
+    tile.skip *= KD_FULLY_CONNECTED_DSP_STEP_BYTES;
     tile.input_end = input + depth;
     tile.parameters = args->parameters;
-    tile.end = args->parameters + groups * (args->multiplier != 0 ? CHANNELS : 3 * CHANNELS);
+    tile.end = args->parameters + groups * KD_FULLY_CONNECTED_DSP_CHANNELS * (args->multiplier != 0 ? 1 : 3);
     tile.output = output;
     tile.multiplier = args->multiplier;
     tile.scale = args->scale;
@@ -178,7 +179,7 @@ void kd_fully_connected_dsp(const kd_fully_connected_dsp_args *args, const int8_
     tile.zero_point = args->output_zero_point;
     tile.ties = args->ties;
     kd_fully_connected_dsp_groups(&tile, args->weights);
-    output += groups * CHANNELS;
+    output += groups * KD_FULLY_CONNECTED_DSP_CHANNELS;
   }
   const int8_t *weights = args->rest_weights;
   const int32_t *parameters = args->rest_parameters;
