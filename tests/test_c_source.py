@@ -132,6 +132,17 @@ def test_cross_compilers_have_nothing_to_say(family: Family, tmp_path: Path) -> 
             c_models.compile_c(tmp_path / f"{model}.c", flags, compiler="arm-none-eabi-gcc")
 
 
+@pytest.mark.parametrize("family", ["dsp", "helium"])
+def test_a_compiler_for_another_core_is_told(family: Family, tmp_path: Path) -> None:
+    texts = single_file(compiled("net", family), "net")
+    whom = re.search(r"^ \* For (cores with .*)\.$", texts["net.h"], re.M)
+    c_models.write(tmp_path, texts)
+    command = [require_tool("gcc"), "-c", str(tmp_path / "net.c"), "-o", str(tmp_path / "net.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert whom and done.returncode and f'#error "net is for {whom[1]}: compile it for one' in done.stderr
+    assert " * For any core.\n" in single_file(compiled("net"), "net")["net.h"]
+
+
 def family_of(kernel: str) -> Family:
     return next((family for family in FAMILIES if kernel.endswith(f"_{family}")), "c")
 

@@ -9,7 +9,7 @@ kernels of two versions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +19,17 @@ from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.codegen import literals
 from kd_embedded.codegen.names import symbol_prefix
 from kd_embedded.codegen.render import environment
-from kd_embedded.program import Alias, Array, Call, Place, Repeat, Step, Stream
+from kd_embedded.program import Alias, Array, Call, Family, Place, Repeat, Step, Stream
 from kd_embedded.resources import templates_dir
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t"}
 _LOCAL_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*\n', re.M)
+# What a compiler defines where it has the instructions of a family's kernels, and whom they are for.
+_NEEDS: Mapping[Family, tuple[str, str]] = {
+    "dsp": ("__ARM_FEATURE_DSP", "cores with the DSP extension (Cortex-M4, M7, M33)"),
+    "helium": ("__ARM_FEATURE_MVE", "cores with Helium (Cortex-M55)"),
+}
 _MARKS = {"weights": "w", "constants": "c"}
 _SYMBOL = re.compile(r"^([wc])_(op\d+|info)")
 
@@ -102,12 +107,19 @@ def _context(program: Program, name: str, header: str, flash: Flash) -> dict[str
         "dead": sum(saving.channels_before - saving.channels for saving in program.savings),
         "ops": len(program.graph.ops),
         "arena_bytes": program.arena_bytes,
+        "needs": _needs(program),
         "flash_attribute": flash.attribute,
         "flash_include": flash.include,
         "arrays": constants.arrays,
         "arguments": constants.arguments,
         "body": body,
     }
+
+
+def _needs(program: Program) -> tuple[str, str] | None:
+    """The macro of the instructions that the program's kernels use, and whom they are for; None for portable ones."""
+    family = program.target.family
+    return _NEEDS[family] if any(kernel.endswith(f"_{family}") for kernel in program.kernels) else None
 
 
 def _edge(program: Program, tensor: Tensor) -> dict[str, object]:

@@ -4,7 +4,8 @@
 /*
  * tiny: int8 1x8x8x1, real = 0.0039205193 * (q + 128)
  *   to int8 1x3, real = 0.00390625 * (q + 128)
- * 6 ops, 1200 multiply-accumulates, 92 bytes of RAM. Plain C99: no heap, no floats at run time.
+ * 6 ops, 1200 multiply-accumulates, 92 bytes of RAM. C99: no heap, no floats at run time.
+ * For any core.
  *
  * Usage:
  *
