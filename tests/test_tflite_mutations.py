@@ -14,10 +14,10 @@ from fuzz.build import Case
 from fuzz.draw import Draw
 from fuzz.legs import difference, expected, numpy_leg
 from fuzz.session import CASES
-from tflite_builder import dense, relu6_alone
+from tflite_builder import O, T, build, dense, relu6_alone
 
 from kd_embedded import aot, interpreters, reference
-from kd_embedded.errors import KdError
+from kd_embedded.errors import KdError, ModelError
 from kd_embedded.program import Target
 from kd_embedded.tflite.analyze import analyze
 from kd_embedded.tflite.check import check_full_int8, per_channel_dense, tflm_departures
@@ -116,3 +116,32 @@ def test_mutants_that_are_models_are_computed_as_builtin_ref_does() -> None:
             cases.append(Case(name, data, x))
     for case, wanted in zip(cases, expected(cases), strict=True):
         assert difference(wanted, numpy_leg(case)) == "", case.name
+
+
+@pytest.mark.parametrize(
+    ("tensors", "op", "words"),
+    [
+        (
+            [T([1, 5 << 20]), T([1, 5 << 20])],
+            O("RELU", [0], [1]),
+            "5242880 bytes of RAM, and the aot engine plans up to 4",
+        ),
+        (
+            [T([1, 4], scale=3e38), T([1, 4], scale=1e-38)],
+            O("MUL", [0, 0], [1], "MulOptions"),
+            "multiplies its values by",
+        ),
+    ],
+)
+def test_what_mutants_have_found(tensors: list[T], op: O, words: str) -> None:
+    """Sizes that take a minute and gigabytes to plan; a ratio of scales that no float holds."""
+    with pytest.raises(ModelError, match=words):
+        aot.compile_graph(parse_model(build(tensors, [op]), "m"), Target())
+
+
+def test_a_model_of_very_many_channels_is_not_searched_for_dead_ones() -> None:
+    width = 200_000
+    model = build([T([1, width]), T([1, width], scale=0.2)], [O("RELU", [0], [1])])
+    start = time.perf_counter()
+    assert aot.compile_graph(parse_model(model, "m"), Target()).arena_bytes >= width
+    assert time.perf_counter() - start < _SLOW_S

@@ -6,6 +6,7 @@ types, when the code is generated; the device has the table alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,8 +63,8 @@ def lookup_step(graph: Graph, op: Op, source: int, table: NDArray[Any]) -> Step:
 
 def multiplier(graph: Graph, op: Op, real: float) -> tuple[int, int]:
     """``fixedpoint.quantize_multiplier``, refused where the reference would shift by more than it can."""
-    found = quantize_multiplier(real)
-    if found[1] > _MAX_SHIFT:
+    found = quantize_multiplier(real) if math.isfinite(real) else None
+    if found is None or found[1] > _MAX_SHIFT:
         raise refuse(graph, op, f"multiplies its values by {real:g}, more than the reference kernels can")
     return found
 

@@ -32,6 +32,7 @@ from kd_embedded.tflite.graph import Graph, Op, QuantParams, Tensor
 
 Array = NDArray[Any]
 _Range = tuple[Array, Array]  # lowest and highest value of each channel of a tensor, int64 [C]
+_MOST_CHANNELS = 1 << 17  # of all activations: the analysis looks at each
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _UNARY = (
     *("ABS", "ELU", "EXP", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "NEG", "QUANTIZE", "RELU", "RELU6"),
@@ -41,6 +42,7 @@ _BINARY = ("ADD", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SQUARED_DIFFERENCE", "S
 _REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 _PADS = ("MIRROR_PAD", "PAD", "PADV2")
 _IMAGES = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+_IMAGE = 4  # axes
 _RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 # No output value falls when an input value rises, by the arithmetic of the references.
 _MONOTONE = (*_REDUCTIONS, *_PADS, *_IMAGES, *_RESHAPES, "ADD", "CONCATENATION", "MAXIMUM", "MINIMUM")
@@ -70,12 +72,18 @@ class Pruned:
     kept: Mapping[int, tuple[int, ...]]
 
 
-def remove_dead_channels(graph: Graph) -> Pruned:
-    """``graph``, which the aot engine accepts, less all channels that can be shown not to matter."""
+def remove_dead_channels(graph: Graph, multiple: int = 1) -> Pruned:
+    """``graph``, which the aot engine accepts, less the channels that can be shown not to matter.
+
+    Images keep a ``multiple`` of channels where they have so many: a kernel that takes four at a time gains nothing
+    where one of eight goes.
+    """
+    if sum(_channels(tensor) for tensor in graph.tensors if _is_activation(tensor)) > _MOST_CHANNELS:
+        return Pruned(graph, (), MappingProxyType({}))
     original, kept = graph, {tensor.index: np.arange(_channels(tensor)) for tensor in graph.tensors}
     while True:
         found = _Analysis(graph)
-        keep = found.keep()
+        keep = found.keep(multiple)
         if all(len(channels) == _channels(graph.tensors[index]) for index, channels in keep.items()):
             break
         graph = _Rewriter(graph, keep, found.layers, found.ranges).graph()
@@ -201,7 +209,7 @@ class _Analysis:
     _parent: list[int] = field(default_factory=list)  # of each channel, towards one of those it is tied to
     _stays: set[int] = field(default_factory=set)  # channels
 
-    def keep(self) -> dict[int, Array]:
+    def keep(self, multiple: int) -> dict[int, Array]:
         """The channels that stay, for each activation."""
         graph = self.source
         for tensor in filter(_is_activation, graph.tensors):
@@ -216,7 +224,7 @@ class _Analysis:
             self.ranges |= _ranges(graph, op, self.layers[op.index], self.ranges)
         for op in graph.ops:
             self._pin_what_is_read(op)
-        return self._without_dead()
+        return self._without_dead(multiple)
 
     def _number(self, tensor: int) -> Array:
         return self._first[tensor] + np.arange(_channels(self.source.tensors[tensor]))
@@ -259,15 +267,21 @@ class _Analysis:
         needed = ~(constant | layer.unused(len(low)))
         self._stays.update(int(channel) for channel in self._number(tensor)[needed])
 
-    def _without_dead(self) -> dict[int, Array]:
+    def _without_dead(self, multiple: int) -> dict[int, Array]:
         stays = {self._root(channel) for channel in self._stays}
-        keep = {
-            tensor: np.array([self._root(int(channel)) in stays for channel in self._number(tensor)])
-            for tensor in self._first
-        }
-        for root in self._least(keep) - stays:  # a tensor needs a channel or two
-            for tensor in keep:
-                keep[tensor] |= np.array([self._root(int(channel)) == root for channel in self._number(tensor)])
+        roots = {tensor: np.array([self._root(int(c)) for c in self._number(tensor)]) for tensor in self._first}
+        keep = {tensor: np.isin(own, list(stays)) for tensor, own in roots.items()}
+
+        def revive(root: int) -> None:
+            for tensor, own in roots.items():
+                keep[tensor] |= own == root
+
+        for root in sorted(self._least(keep) - stays):  # a tensor needs a channel or two
+            revive(root)
+        for tensor, own in roots.items():
+            for channel in range(len(own) if len(self.source.tensors[tensor].shape) == _IMAGE else 0):
+                if keep[tensor].sum() % multiple and not keep[tensor][channel]:
+                    revive(int(own[channel]))
         return {tensor: np.flatnonzero(kept) for tensor, kept in keep.items()}
 
     def _least(self, keep: Mapping[int, Array]) -> set[int]:

@@ -14,6 +14,7 @@ _FULL_INT8 = (
     "inference_input_type=inference_output_type=tf.int8)"
 )
 _AGAIN = "convert the model again"
+_MOST_ACTIVATION_BYTES = 4 << 20
 _INDEX_TYPES = ("int32", "int64", "bool")  # shapes, axes, indices and biases beside the int8 values
 
 
@@ -53,6 +54,7 @@ def check_aot(graph: Graph, where: str) -> None:
         for index in (*op.inputs, *op.outputs):
             if index >= 0:
                 _check_shape(op, graph.tensors[index], where)
+                _check_fits(op, graph.tensors[index], where)
         _check_order(graph, op, known, where)
     if graph.outputs[0] not in known:
         raise ModelError(f"no op computes its output (tensor {graph.output.name})", where=where, todo=_AGAIN)
@@ -172,6 +174,17 @@ def _check_shape(op: Op, tensor: Tensor, where: str) -> None:
             f"{describe(op)} uses tensor {tensor.name}, whose shape is dynamic in axes {list(tensor.dynamic_axes)}",
             where=where,
             todo="convert with a fixed input shape and a batch of 1",
+        )
+
+
+def _check_fits(op: Op, tensor: Tensor, where: str) -> None:
+    """Bounds the work on one tensor, too: plans and proofs look at single elements."""
+    if tensor.data is None and tensor.bytes > _MOST_ACTIVATION_BYTES:
+        raise ModelError(
+            f"{describe(op)} uses tensor {tensor.name} of shape {list(tensor.shape)}: {tensor.bytes} bytes of RAM, and "
+            f"the aot engine plans up to {_MOST_ACTIVATION_BYTES >> 20} MiB for one",
+            where=where,
+            todo="use a smaller model",
         )
 
 
