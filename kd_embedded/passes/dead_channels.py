@@ -42,7 +42,7 @@ _BINARY = ("ADD", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SQUARED_DIFFERENCE", "S
 _REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 _PADS = ("MIRROR_PAD", "PAD", "PADV2")
 _IMAGES = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
-_IMAGE = 4  # axes
+_IMAGE_AXES = 4
 _RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 # No output value falls when an input value rises, by the arithmetic of the references.
 _MONOTONE = (*_REDUCTIONS, *_PADS, *_IMAGES, *_RESHAPES, "ADD", "CONCATENATION", "MAXIMUM", "MINIMUM")
@@ -279,7 +279,7 @@ class _Analysis:
         for root in sorted(self._least(keep) - stays):  # a tensor needs a channel or two
             revive(root)
         for tensor, own in roots.items():
-            for channel in range(len(own) if len(self.source.tensors[tensor].shape) == _IMAGE else 0):
+            for channel in range(len(own) if len(self.source.tensors[tensor].shape) == _IMAGE_AXES else 0):
                 if keep[tensor].sum() % multiple and not keep[tensor][channel]:
                     revive(int(own[channel]))
         return {tensor: np.flatnonzero(kept) for tensor, kept in keep.items()}
