@@ -232,3 +232,19 @@ def _check(graph: Graph) -> None:
     accepts = ops.spec(graph.ops[0].name).accepts
     assert accepts is not None
     accepts(graph, graph.ops[0])
+
+
+@pytest.mark.parametrize("name", ["ADD", "MUL", "PRELU"])
+def test_many_values_are_what_few_are(name: str) -> None:
+    """Large operands are looked up in a table of all pairs."""
+    case = _cases(name)[0]
+    graph = parse_model(case.model, "case")
+    inputs = np.random.default_rng(0).integers(-128, 128, (70_000, *graph.input.shape[1:]), dtype=np.int8)
+    spec, op = ops.spec(name), next(op for op in graph.ops if op.name == name)
+    values = reference.run_keeping(graph, inputs, [i for i in op.inputs if graph.tensors[i].data is None])
+    operands = [values[i] if i in values else np.asarray(graph.tensors[i].data)[np.newaxis] for i in op.inputs]
+    assert spec.reference is not None
+    whole = spec.reference(graph, op, operands)[0]
+    few = [x[:10] if i in values else x for i, x in zip(op.inputs, operands, strict=True)]
+    assert np.array_equal(spec.reference(graph, op, few)[0], whole[:10])
+    assert len(whole) == len(inputs)
