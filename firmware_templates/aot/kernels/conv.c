@@ -39,8 +39,8 @@ void kd_conv(const kd_conv_args *args, const int8_t *input, int8_t *output, void
         for (int32_t group = 0; group < args->groups; group++) {
           const int32_t first = group * args->channels;
           const int32_t scale = args->per_channel ? first : 0;
-          kd_conv_gather(args, input, oy * args->stride_height - args->pad_top, ox * args->stride_width - args->pad_left,
-                         group, (int8_t *)patch);
+          kd_conv_gather(args, input, oy * args->stride_height - args->pad_top,
+                         ox * args->stride_width - args->pad_left, group, (int8_t *)patch);
           kd_sums((const int8_t *)patch, args->weights + first * size, size, args->channels, 0, args->bias + first,
                   args->multipliers + scale, args->shifts + scale, args->per_channel, args->output_zero_point, output);
           output += args->channels;
