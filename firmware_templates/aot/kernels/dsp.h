@@ -1,14 +1,16 @@
 /* What the kernels for the Armv7E-M and Armv8-M DSP extension share. ACLE intrinsics alone, no CMSIS header.
  *
- * Four MACs in three instructions. A weight word holds the weights of four successive inputs x0..x3, byte i that of xi,
- * in its two halfwords as w0 * 256 + w1 and w2 * 256 + w3 (signed; the low bytes, w1 and w3, come first in memory, and
- * a borrow of the low byte is in the high one). For an input word, even = (x2, x0) and
- * odd = (x3 * 256 + 127 - x2, x1 * 256 + 127 - x0) as halfwords; then
+ * Four MACs in three instructions. A weight word holds the weights of four successive inputs x0..x3 as two signed
+ * halfwords, w0 * 256 + w1 and w2 * 256 + w3; so its bytes 0 and 2 are w1 and w3, and bytes 1 and 3 are w0 and w2, less
+ * 1 where the byte below is negative. Of a word of inputs, even = (x0, x2) and
+ * odd = (x1 * 256 + 127 - x0, x3 * 256 + 127 - x2) are made, low halfword first; then
  *
  *   SMLAD(weights, even) + SMLAD(SXTB16(weights), odd) = 256 * (w0 x0 + w1 x1 + w2 x2 + w3 x3) + 127 * (w1 + w3)
  *
  * The last term is a constant of the channel. It is folded into the bias, and so is the input's zero point; sums are
  * modulo 2^32, so only the final one has to fit: 256 * total in int32, which kernels/_dsp.py proves for each channel.
+ *
+ * Words of inputs are loaded from any address, as these cores do unless CCR.UNALIGN_TRP forbids it.
  */
 #ifndef KD_DSP_H
 #define KD_DSP_H
