@@ -10,6 +10,7 @@ from kd_embedded import ops, streaming
 from kd_embedded.ops.spec import refuse
 from kd_embedded.passes.dead_channels import Saving, remove_dead_channels
 from kd_embedded.passes.float_islands import fold_float_islands
+from kd_embedded.passes.fold_pointwise import fold_pointwise
 from kd_embedded.passes.fold_shapes import fold_shapes
 from kd_embedded.passes.strip_edges import strip_edges
 from kd_embedded.planner import Plan, plan
@@ -97,8 +98,9 @@ def compile_graph(graph: Graph, target: Target) -> Program:
     graph = accepted(graph)
     macs = {op.index: ops.spec(op.name).macs(graph, op) for op in graph.ops}
     pruned = remove_dead_channels(graph, 1 if target.optimize == "size" else _ABREAST)
-    steps = _steps(pruned.graph, target)
-    return Program(pruned.graph, target, steps, _plan(pruned.graph, steps), MappingProxyType(macs), pruned.savings)
+    graph = fold_pointwise(pruned.graph)
+    steps = _steps(graph, target)
+    return Program(graph, target, steps, _plan(graph, steps), MappingProxyType(macs), pruned.savings)
 
 
 def accepted(graph: Graph) -> Graph:

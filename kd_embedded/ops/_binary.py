@@ -80,7 +80,10 @@ def binary_op(
             return (lookup_step(graph, op, *table),)
         return calls(graph, op, walk(graph, op))
 
-    return OpSpec(name, accepts=accepts, reference=reference, lower=lower)
+    def pointwise(graph: Graph, op: Op, operands: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return function(graph, op)(operands[0], operands[1])
+
+    return OpSpec(name, accepts=accepts, reference=reference, lower=lower, pointwise=pointwise)
 
 
 def operand_quant(graph: Graph, op: Op, position: int) -> tuple[float, int]:

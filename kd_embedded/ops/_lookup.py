@@ -7,7 +7,7 @@ types, when the code is generated; the device has the table alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,10 @@ def lookup_op(name: str, table: Table) -> OpSpec:
     def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
         return (lookup_step(graph, op, op.inputs[0], table(graph, op)),)
 
-    return OpSpec(name, accepts=accepts, reference=reference, lower=lower)
+    def pointwise(graph: Graph, op: Op, operands: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return look_up(table(graph, op), operands[0])
+
+    return OpSpec(name, accepts=accepts, reference=reference, lower=lower, pointwise=pointwise)
 
 
 def look_up(table: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:

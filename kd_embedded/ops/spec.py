@@ -17,6 +17,7 @@ Values = Sequence[NDArray[Any] | None]
 Accepts = Callable[[Graph, Op], None]
 Reference = Callable[[Graph, Op, Values], list[NDArray[Any]]]
 Lower = Callable[[Graph, Op, Target], tuple[Step, ...]]
+Pointwise = Callable[[Graph, Op, Sequence[NDArray[Any]]], NDArray[Any]]
 
 _TODO = "the model is damaged: convert it again"
 
@@ -37,6 +38,8 @@ class OpSpec:
     ``values[i]`` is input i as [N, *tensor.shape]: N samples at once for an activation, N = 1 for a constant, None for
     an input left out. It gives one array [N, *tensor.shape] for each output.
     ``lower(graph, op, target)`` gives the kernel calls. Without these three the aot engine does not have the op.
+    ``pointwise(graph, op, operands)``: where each output value depends on one value of each operand alone, the outputs
+    for any operands (int64 arrays of int8 values, which broadcast).
     """
 
     name: str
@@ -44,6 +47,7 @@ class OpSpec:
     accepts: Accepts | None = None
     reference: Reference | None = None
     lower: Lower | None = None
+    pointwise: Pointwise | None = None
 
 
 def describe(op: Op) -> str:
