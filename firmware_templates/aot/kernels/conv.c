@@ -1,7 +1,7 @@
 /* Convolution, portable. What a window reads is gathered in `patch`, the input's zero point where it reaches outside
  * the image; then each output channel is one sum over the patch.
  *
- * Cost: for each MAC 3 instructions on Armv7-M, 5 to 6 on Cortex-M0 and RV32; for each output about 45 (Cortex-M0: 95).
+ * Cost: for each MAC 3 instructions on Armv7-M, 5 on Cortex-M0, 4.3 on RV32; for each output about 45 (Cortex-M0: 95).
  * To gather, for each value of the patch about 5, and 20 for each of its pixels.
  * Overlap: the output is written in ascending order, a pixel's channels after its window has been read (with several
  * groups: after its group's part has). So it may lie over what no later window reads.
