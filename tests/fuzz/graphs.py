@@ -59,7 +59,10 @@ def conv(model: Model, index: int) -> int | None:
     made = [-(-size // stride) for size in reach]
     shape = [1, *kernel, deep] if depthwise else [wide, *kernel, deep]
     scales = [_quant(draw)[0] for _ in range(wide)]
-    weights = model.constant(draw.values(shape, -127), "int8", scales, [0] * wide, 3 if depthwise else 0)
+    values, axis = draw.values(shape, -127), 3 if depthwise else 0
+    for channel in range(wide if draw.chance(2) else 0):  # channels of constant output, as trained models have them
+        values[(slice(None),) * axis + (channel,)] *= draw.below(2)
+    weights = model.constant(values, "int8", scales, [0] * wide, axis)
     biases = [float(np.float32(scale) * np.float32(model.quant(index)[0])) for scale in scales]
     bias = model.constant(draw.values([wide], -2000, 2000), "int32", biases, [0] * wide)
     terms = math.prod(kernel) * (1 if depthwise else deep)

@@ -14,6 +14,11 @@ _SAME, _VALID = 0, 1
 _ACTIVATIONS = (0, 0, 0, 1, 3, 2)  # NONE, RELU, RELU6, RELU_N1_TO_1
 
 
+def _channels(draw: Draw) -> int:
+    """Mostly few; at times enough for whole blocks of any kernel and a rest."""
+    return draw.integer(1, 45) if draw.chance(4) else draw.integer(1, 9)
+
+
 def _weights(model: Model, shape: list[int], channels: int, axis: int, per_channel: bool) -> int:
     """int8 weights with a scale for all or for each channel; -128 is legal in a file, if unusual."""
     draw = model.draw
@@ -71,7 +76,7 @@ def conv_2d(draw: Draw) -> Case:
     model = Model(draw)
     sizes, kernel, stride, dilation, padding, output = _geometry(draw)
     groups = draw.integer(1, 3) if draw.chance(5) else 1
-    deep, wide = draw.integer(1, 9) * groups, draw.integer(1, 9) * groups
+    deep, wide = _channels(draw) * groups, _channels(draw) * groups
     batch = 2 if draw.chance(8) else 1
     source = model.source([batch, *sizes, deep])
     weights = _weights(model, [wide, *kernel, deep // groups], wide, 0, not draw.chance(3))
@@ -96,7 +101,7 @@ def conv_2d(draw: Draw) -> Case:
 def depthwise_conv_2d(draw: Draw) -> Case:
     model = Model(draw)
     sizes, kernel, stride, dilation, padding, output = _geometry(draw)
-    deep, times = draw.integer(1, 9), draw.integer(1, 3) if draw.chance(3) else 1
+    deep, times = _channels(draw), draw.integer(1, 3) if draw.chance(3) else 1
     wide, batch = deep * times, 2 if draw.chance(8) else 1
     source = model.source([batch, *sizes, deep])
     weights = _weights(model, [1, *kernel, wide], wide, 3, not draw.chance(3))
@@ -121,7 +126,7 @@ def depthwise_conv_2d(draw: Draw) -> Case:
 
 def fully_connected(draw: Draw) -> Case:
     model = Model(draw)
-    width, rows, batch = draw.integer(1, 40), draw.integer(1, 12), draw.integer(1, 4) if draw.chance(4) else 1
+    width, rows, batch = draw.integer(1, 90), _channels(draw), draw.integer(1, 4) if draw.chance(4) else 1
     keep = draw.chance(4)
     lead = [batch, draw.integer(1, 3)] if keep else [batch]
     source = model.source([*lead, width])
