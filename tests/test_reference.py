@@ -91,3 +91,12 @@ def test_a_thousand_inputs_take_seconds() -> None:
 def test_what_it_does_not_run(model: bytes, x: np.ndarray, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         reference.run(parse_model(model, "m"), x)
+
+
+def test_float_edges_are_taken_off() -> None:
+    """What goes in and comes out is int8 on the inner side of QUANTIZE and DEQUANTIZE."""
+    tensors = [T([1, 4], "float32", None), T([1, 4]), T([1, 4], scale=0.05, zero_point=3), T([1, 4], "float32", None)]
+    edges = [O("QUANTIZE", [0], [1]), O("RELU", [1], [2]), O("DEQUANTIZE", [2], [3])]
+    x = np.array([[-128, -1, 0, 50]], np.int8)
+    inner = build(tensors[1:3], [O("RELU", [0], [1])])
+    assert (reference.run(parse_model(build(tensors, edges), "m"), x) == reference.run(parse_model(inner, "m"), x)).all()
