@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded import codegen
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import silenced
 from kd_embedded.tflite.check import check_full_int8
@@ -33,14 +34,18 @@ class Settings:
         return asdict(self)
 
 
-def quantize(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> tuple[bytes, Graph]:
+def quantize(
+    student: Any, representative: NDArray[np.float32], settings: Settings, where: str, engine: str = "tflm"
+) -> tuple[bytes, Graph]:
     """The int8 flatbuffer of ``student`` and its graph.
 
     ``representative`` float32 [K, ...], in the student's own input units, sets the activation ranges. int8 in and out,
     batch 1, weights per channel (Dense per tensor where the settings say so). Raises ModelError where an op would stay
-    float, a shape is dynamic, or an op is outside the TFLM set; it names the layer.
+    float, a shape is dynamic, or an op is outside what ``engine`` has; it names the layer, or the op for aot.
     """
     model = _convert(student, representative, settings, where)
+    if engine == "aot":
+        return model, codegen.checked_graph(model, where, engine)
     graph = parse_model(model, where)
     for op in graph.ops:
         if op.name not in ("QUANTIZE", "DEQUANTIZE") and graph.tensors[op.outputs[0]].dtype == "float32":

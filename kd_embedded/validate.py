@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import interpreters, metrics
+from kd_embedded import codegen, interpreters, metrics
 from kd_embedded.compare import Comparison, compare, differing_first, first_difference
 from kd_embedded.config import BudgetSpec
 from kd_embedded.errors import DataError, ModelError
 from kd_embedded.golden import quantize
 from kd_embedded.progress import Progress
-from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph
-from kd_embedded.tflite.read import parse_model, read_bytes
+from kd_embedded.tflite.read import read_bytes
 
 Array = NDArray[Any]
 _KIB = 1024
@@ -49,8 +48,7 @@ def validate(
     it.
     """
     data = read_bytes(model)
-    graph = parse_model(data, str(model))
-    check_full_int8(graph, str(model))
+    graph = codegen.checked_graph(data, str(model), engine)
     x_q = _inputs(graph, x)
     labels = _labels(graph, y, len(x_q))
     comparison = compare(data, x_q, progress=progress)
@@ -118,7 +116,7 @@ def _inputs(graph: Graph, x: Array) -> NDArray[np.int8]:
         return x
     if not np.isfinite(x).all():
         raise DataError("samples contain NaN or infinity", where="validation", todo="leave such samples out")
-    assert graph.input.quant is not None  # check_full_int8
+    assert graph.input.quant is not None  # checked_graph
     return quantize(x, graph.input.quant)
 
 

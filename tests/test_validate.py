@@ -126,7 +126,7 @@ def test_an_aot_reference_that_is_wrong_fails_and_names_the_op(model: Path, monk
 
 def test_a_model_outside_the_aot_engine_is_an_error(model: Path) -> None:
     model.write_bytes(NO_REFERENCE)
-    with pytest.raises(ModelError, match=r"aot engine: op 0 \(ZEROS_LIKE\) is not in the aot engine"):
+    with pytest.raises(ModelError, match=r"op 0 \(ZEROS_LIKE\) is not among the ops of the aot"):
         validate(model, X, engine="aot")
 
 

@@ -31,7 +31,8 @@ def command(
     """Measure the int8 student of CONFIG (kd.toml), or any full-int8 MODEL.tflite, in four interpreters.
 
     A model is run on FILE.npz (x int8 as it is, or real values; y for its accuracy), or on seeded random inputs. Exit
-    code 1: a budget is missed, or the reference kernels and TensorFlow Lite Micro compute different bytes.
+    code 1: a budget is missed, or the reference kernels and the firmware's engine (TensorFlow Lite Micro for a model)
+    compute different bytes.
     """
     if what.suffix == ".toml":
         _stages.refuse_model_options(click.get_current_context(), what, "golden", "samples", "seed")

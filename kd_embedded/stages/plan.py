@@ -52,9 +52,8 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     if spec.file:
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
     _fill_zeros(student)
-    model, graph = quantization.quantize(student, sample, settings(run), where)
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
-    graph = engine.checked_graph(model, where)
+    model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
     for departure in tflm_departures(graph) if chosen.engine == "tflm" else ():
         raise KdError(
             f"op {departure.op_index} ({departure.op_name}) is not the same in TensorFlow Lite Micro: {departure.why}",

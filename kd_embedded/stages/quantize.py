@@ -15,7 +15,8 @@ def work(run: Run) -> None:
     settings = plan.settings(run)
     train = teach.splits(run).train
     chosen = data.evenly(run.data.y[train], settings.representative_samples, run.spec.project.seed)
-    model, graph = quantization.quantize(student, run.data.inputs(train[chosen]), settings, artifacts.STUDENT)
+    representative, engine = run.data.inputs(train[chosen]), run.spec.codegen.engine
+    model, graph = quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)
     artifacts.write_bytes(run.path(artifacts.STUDENT_INT8), model)
     run.notes = {"converter": settings.document()}
     run.progress.say(f"  {len(model)} bytes, {len(graph.ops)} ops")
