@@ -22,16 +22,17 @@ KD_POOL_APART static void kd_average_pool_2d_pixel(const kd_pool_args *args, con
   for (int32_t left = args->channels; left > 0; left -= 4) {
     /* four channels; of fewer, the last one several times */
     const int32_t lane1 = left > 1 ? 1 : 0, lane2 = left > 2 ? 2 : lane1, lane3 = left > 3 ? 3 : lane2;
-    const int8_t *at = from;
-    int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+    const int8_t *const from1 = from + lane1, *const from2 = from + lane2, *const from3 = from + lane3;
+    int32_t at = 0, sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
     for (int32_t y = window->rows; y > 0; y--) {
-      for (int32_t x = window->columns; x > 0; x--) {
-        sum0 += at[0];
-        sum1 += at[lane1];
-        sum2 += at[lane2];
-        sum3 += at[lane3];
+      int32_t x = window->columns;
+      do {
+        sum0 += from[at];
+        sum1 += from1[at];
+        sum2 += from2[at];
+        sum3 += from3[at];
         at += step;
-      }
+      } while (--x > 0);
       at += next_row;
     }
     output[0] = kd_average_pool_2d_mean(args, sum0, count);
