@@ -84,3 +84,18 @@ def test_a_layer_without_an_int8_form_is_named(function: str) -> None:
     with pytest.raises(ModelError, match="in layer 'odd_layer' has no int8 form") as caught:
         quantize.quantize(model, _x((8,)), _SETTINGS, "student.keras")
     assert "\n" not in str(caught.value)
+
+
+def test_the_aot_engine_has_ops_of_its_own() -> None:
+    """UpSampling2D becomes TILE, which TFLM lacks; attention is outside both."""
+    import keras
+
+    grown = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.UpSampling2D(), keras.layers.Flatten()])
+    with pytest.raises(ModelError, match=r"TILE\) is not among the ops of TensorFlow Lite Micro"):
+        quantize.quantize(grown, _x((4, 4, 2)), _SETTINGS, "grown")
+    _, graph = quantize.quantize(grown, _x((4, 4, 2)), _SETTINGS, "grown", "aot")
+    assert "TILE" in {op.name for op in graph.ops}
+    inputs = keras.Input((4, 6))
+    attention = keras.Model(inputs, keras.layers.MultiHeadAttention(1, 3)(inputs, inputs))
+    with pytest.raises(ModelError, match=r"\(BATCH_MATMUL\) is not among the ops of the aot engine: use --engine tflm"):
+        quantize.quantize(attention, _x((4, 6)), _SETTINGS, "attention", "aot")
