@@ -10,6 +10,7 @@ from typing import Any
 
 import c_models
 import firmware_projects as projects
+import numpy as np
 import pytest
 from aot_models import compiled
 from conftest import needs_reference
@@ -142,6 +143,17 @@ def test_float_edges_are_left_out(tmp_path: Path) -> None:
     plan.write()
     lines = projects.talk(host_program(tmp_path / "out"), "selftest\n")
     assert "selftest: PASS 8/8" in lines
+
+
+def test_a_model_that_no_other_interpreter_runs_says_so(tmp_path: Path) -> None:
+    """tflite-runtime 2.14 lacks this version of TILE, and TFLM any: UpSampling2D of Keras 3 becomes one."""
+    repeats = T([2], "int32", None, data=np.array([1, 3]))
+    (tmp_path / "tile.tflite").write_bytes(build([T([1, 4]), repeats, T([1, 12])], [O("TILE", [0, 1], [2], version=3)]))
+    boards = [(load_board("pico"), tmp_path / "out")]
+    (plan,) = codegen.plan_file(tmp_path / "tile.tflite", boards, name="net", engine="aot")
+    assert "NOT confirmed: no interpreter of others here runs this model" in plan.generated["README.md"]
+    plan.write()
+    assert "selftest: PASS 8/8" in projects.talk(host_program(tmp_path / "out"), "selftest\n")
 
 
 @needs_reference
