@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kd_embedded import interpreters, ops, reference
 from kd_embedded.errors import KdError, ModelError
-from kd_embedded.fixedpoint import quantize_multiplier
+from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, quantize_multiplier
 from kd_embedded.ops import _libm, _sums
 from kd_embedded.program import Array, Call, Overlap, Target
 from kd_embedded.tflite.graph import Graph
@@ -38,6 +38,7 @@ _KERNELS = [
     "maximum",
     "mean",
     "mul",
+    "mul_exact",
     "prelu",
     "reduce_max",
     "softmax",
@@ -248,3 +249,13 @@ def test_many_values_are_what_few_are(name: str) -> None:
     few = [x[:10] if i in values else x for i, x in zip(op.inputs, operands, strict=True)]
     assert np.array_equal(spec.reference(graph, op, few)[0], whole[:10])
     assert len(whole) == len(inputs)
+
+
+@pytest.mark.parametrize("right", [2, 3, 7, 22])
+def test_one_shift_rounds_a_product_as_two_do(right: int) -> None:
+    """What the kernel mul computes, for every product of int8 values less their zero points; ties among them."""
+    products = np.arange(-255 * 255, 255 * 255 + 1, dtype=np.int64)
+    for multiplier in (1 << 30, (1 << 30) + 1, 1518500250, (1 << 31) - 1):
+        wanted = multiply_by_quantized_multiplier(products, multiplier, -right)
+        addend = (1 << 30) + (1 << (right + 30)) - np.where(products < 0, 1 << 31, 0)
+        assert np.array_equal((products * multiplier + addend) >> (right + 31), wanted)

@@ -4,7 +4,9 @@
 
 #include <stdint.h>
 
-/* output = (a - zero_point_a)(b - zero_point_b) requantized, plus zero_point, held in low to high. */
+/* With product = (a - zero_point_a)(b - zero_point_b), and 64 bits in which offset is the upper word:
+ * output = (product * multiplier + offset + 2^30 - (product < 0 ? 2^31 : 0)) >> (32 + shift), saturated.
+ * That is the reference's two roundings in one: see ops/mul.py. */
 typedef struct {
   int32_t count;       /* values of a row, 1 or more */
   int32_t step_b;      /* whether b is read value by value in a row (1), or one value for all of it (0) */
@@ -12,11 +14,9 @@ typedef struct {
   const int32_t *loop; /* rounds, step in a, step in b of each, the innermost first */
   int32_t zero_point_a;
   int32_t zero_point_b;
-  int32_t zero_point;
   int32_t multiplier;
-  int32_t shift; /* -31 to 30, positive to the left */
-  int32_t low;
-  int32_t high;
+  int32_t offset; /* the zero point of the output and half of a unit */
+  int32_t shift;  /* 1 to 21 */
 } kd_mul_args;
 
 void kd_mul(const kd_mul_args *args, const int8_t *a, const int8_t *b, int8_t *output);
