@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from kd_embedded import artifacts, codegen, report_pictures
 from kd_embedded.boards import Board, load_boards
+from kd_embedded.codegen import aot
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import read_marker
 from kd_embedded.config import RunSpec, TeacherSpec, config_sha256
@@ -139,6 +140,7 @@ def render(found: Artifacts) -> str:
         edges=[("Input", _edge(found.graph.input)), ("Output", _edge(found.graph.output))],
         arena=found.arena,
         engine=found.spec.codegen.engine,
+        arena_pictures=list(_arena_pictures(found)),
         budgets=list(_budgets(found.validation)),
         projects=_projects(found, sizes),
         golden=_golden_vectors(found),
@@ -301,6 +303,19 @@ def _size_pictures(sizes: Sequence[Size]) -> list[Markup]:
     ]
     pictures = ((flash, "Flash, share of what the board has"), (ram, "RAM, share of what the board has"))
     return [Markup(report_pictures.sizes(bars, title)) for bars, title in pictures]  # board names are checked
+
+
+def _arena_pictures(found: Artifacts) -> Iterator[Markup]:
+    """The plan of the arena for each kind of core among the boards that were asked for."""
+    if found.spec.codegen.engine != "aot":
+        return
+    boards = [board for board in found.boards if board.name in found.spec.project.boards]
+    for target in dict.fromkeys(aot.target(board, found.spec.codegen.optimize) for board in boards):
+        made = aot.program(found.model, artifacts.STUDENT_INT8, target)
+        names = {op.index: op.name for op in made.graph.ops}
+        steps = [f"{step.op} {names[step.op]}" for step in made.steps]
+        on = ", ".join(b.name for b in boards if aot.target(b, found.spec.codegen.optimize) == target)
+        yield Markup(report_pictures.arena(made.plan, steps, f"The arena on {on}"))  # names of boards and ops
 
 
 def _shares(ops: Sequence[OpCost]) -> list[int]:
