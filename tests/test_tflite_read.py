@@ -158,6 +158,7 @@ def test_quantization_parameters_as_toco_wrote_them() -> None:
         (build([T([1, 4], scale=-1.0), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
         (build([T([1, 4], scale=float("nan")), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
         (build([T([1, 4], zero_point=400), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
+        (build([T([1, 4]), T([1, 4])], [O("ADD", [0, 0], [1], "MulOptions")]), "an operator ADD has MulOptions"),
         (b"", "TFL3"),
         (b"\0" * 64, "TFL3"),
         (b"\xff\xff\xff\x7fTFL3" + b"\xff" * 200, "damaged"),

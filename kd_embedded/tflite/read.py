@@ -65,6 +65,12 @@ _ENUMERATIONS: Mapping[str, Any] = {
     "output_type": TensorType,
     "quantized_bias_type": TensorType,
 }
+# Options that several ops share; others are called like their op.
+_SHARED_OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions"),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY"), "ReducerOptions"),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), "MaximumMinimumOptions"),
+}
 # What the flatbuffer classes, struct, NumPy and str raise when offsets lead astray.
 _LOW_LEVEL = (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
 _WHOLE = "get a whole copy of the file, as tf.lite.TFLiteConverter wrote it"
@@ -228,7 +234,7 @@ class _Decoder:
         # schema.fbs, table OperatorCode: the old field holds at most 127, and the larger of both is meant.
         builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = BUILTIN_OPCODE2NAME.get(builtin, f"BUILTIN_{builtin}")
-        options = _options(raw)
+        options = _options(raw, name)
         if name == "CUSTOM":
             options = {"custom_code": self._text(code.CustomCode())}
         return Op(
@@ -241,12 +247,14 @@ class _Decoder:
         )
 
 
-def _options(raw: Any) -> dict[str, Any]:
-    """The attributes of one operator, in snake_case; enumerations by their schema names."""
+def _options(raw: Any, name: str) -> dict[str, Any]:
+    """The attributes of one operator ``name``, in snake_case; enumerations by their schema names."""
     table = raw.BuiltinOptions()
     kind = _enum_name(BuiltinOptions, raw.BuiltinOptionsType())
     if table is None or kind == "NONE":
         return {}
+    if kind != _kind_of(name, kind):  # TFLite would take what lies in its memory
+        raise ValueError(f"an operator {name} has {kind}")
     options = _options_class(kind)()
     options.Init(table.Bytes, table.Pos)
     return {name: _attribute(name, options, getter) for name, getter in _getters(kind)}
@@ -262,6 +270,14 @@ def _attribute(name: str, options: Any, getter: str) -> Any:
     if name in _ENUMERATIONS:
         return _enum_name(_ENUMERATIONS[name], value)
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+
+
+@cache
+def _kind_of(name: str, default: str) -> str:
+    """The options that an op has by the schema; ``default`` for one that has none of its name."""
+    plain = f"{name.replace('_', '')}options".lower()
+    named = (kind for kind in _names(BuiltinOptions).values() if kind.lower() == plain)
+    return _SHARED_OPTIONS.get(name) or next(named, default)
 
 
 def _options_class(kind: str) -> Any:
