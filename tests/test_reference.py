@@ -99,4 +99,6 @@ def test_float_edges_are_taken_off() -> None:
     edges = [O("QUANTIZE", [0], [1]), O("RELU", [1], [2]), O("DEQUANTIZE", [2], [3])]
     x = np.array([[-128, -1, 0, 50]], np.int8)
     inner = build(tensors[1:3], [O("RELU", [0], [1])])
-    assert (reference.run(parse_model(build(tensors, edges), "m"), x) == reference.run(parse_model(inner, "m"), x)).all()
+    assert (
+        reference.run(parse_model(build(tensors, edges), "m"), x) == reference.run(parse_model(inner, "m"), x)
+    ).all()
