@@ -102,3 +102,17 @@ def test_float_edges_are_taken_off() -> None:
     assert (
         reference.run(parse_model(build(tensors, edges), "m"), x) == reference.run(parse_model(inner, "m"), x)
     ).all()
+
+
+@pytest.mark.parametrize("depth", [513, 1001, 4095])
+def test_softmax_of_a_long_level_row_is_nothing_everywhere(depth: int) -> None:
+    """No class reaches half a step; beyond 512 TFLite's own shift is undefined."""
+    model = build([T([1, depth]), T([1, depth], scale=1 / 256, zero_point=-128)], [softmax()])
+    level = np.full((1, depth), 7, np.int8)
+    assert (reference.run(parse_model(model, "m"), level) == -128).all()
+    level[0, 3] = 127
+    assert reference.run(parse_model(model, "m"), level)[0, 3] > 0
+
+
+def softmax() -> O:
+    return O("SOFTMAX", [0], [1], "SoftmaxOptions", {"Beta": 1.0})

@@ -1,4 +1,9 @@
-"""SOFTMAX along the last axis, in fixed point, to a scale of 1/256."""
+"""SOFTMAX along the last axis, in fixed point, to a scale of 1/256.
+
+In rows where no value stands out, whose exponentials relative to the largest add up to 512 or more, TFLite shifts an
+int32 by 32 bits and more. C leaves that undefined (tflite-runtime on x86-64 then gives 127 for all of them). Here such
+values are what the formula says: less than half a step, so -128.
+"""
 
 from __future__ import annotations
 

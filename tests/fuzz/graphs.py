@@ -11,6 +11,7 @@ from fuzz.build import Case, Model
 from fuzz.draw import Draw
 
 _MOST_ELEMENTS = 2000
+_SOFTMAX_UNDEFINED = 512  # values in a row, from which on the reference's behaviour can be undefined: ops/softmax.py
 _Step = Callable[[Model, int], int | None]
 
 
@@ -123,6 +124,8 @@ def requantize(model: Model, index: int) -> int | None:
 
 
 def squash(model: Model, index: int) -> int | None:
+    if model.shape(index)[-1] >= _SOFTMAX_UNDEFINED:
+        return None
     name, quant, options, extra = model.draw.pick(
         [
             ("LOGISTIC", (1 / 256, -128), "", {}),
