@@ -30,6 +30,7 @@ _BY_VALUE = (
     *("PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "SQUARED_DIFFERENCE"),
     *("SUB", "TANH"),
 )
+_WORTH = 0.9
 _LONGEST_LOOP = 64  # calls; the rows of a few ops repeat sooner
 
 
@@ -50,7 +51,8 @@ def smallest(
     """The steps of ``lowered`` with runs of ops streamed, so that ``arena(steps)`` is small.
 
     The runs are those whose largest need is least, found by dynamic programming over where they end; what they do not
-    show, tensors that wait while others run, ``arena`` tells: a run is streamed only if the arena is larger without.
+    show, tensors that wait while others run, ``arena`` tells: a run is streamed only if the arena is larger without,
+    and any only if that saves a tenth, for rows of few pixels cost time.
     """
     plain: list[_Part] = [((op,), steps) for op, steps in lowered]
     parts = _partition(_Lowering(graph, target), plain, arena)
@@ -60,7 +62,8 @@ def smallest(
         undone = [*parts[:at], *(one for one in plain if one[0][0] in ops_of), *parts[at + 1 :]]
         if len(ops_of) > 1 and arena(_joined(undone)) <= arena(_joined(parts)):
             parts = undone
-    return _joined(parts)
+    worth = arena(_joined(parts)) <= _WORTH * arena(_joined(plain))
+    return _joined(parts if worth else plain)
 
 
 def stream(graph: Graph, chosen: Sequence[Op], target: Target) -> Stream | None:
