@@ -20,9 +20,12 @@ def _shape(draw: Draw, low: int = 1, high: int = 4, most: int = 6) -> list[int]:
 
 
 def _near(draw: Draw, scale: float) -> float:
-    """A scale from a quarter to four times ``scale``; now and then far from it."""
+    """A scale from a quarter to four times ``scale``; now and then far from it.
+
+    Never so small that 6, where a RELU6 ends, is more steps than an int32 holds: the reference casts it unchecked.
+    """
     reach = 8 if draw.chance(5) else 2
-    return float(np.float32(scale * 2.0 ** draw.integer(-reach, reach) * (1 + draw.below(1000) / 1000)))
+    return max(2.0**-26, float(np.float32(scale * 2.0 ** draw.integer(-reach, reach) * (1 + draw.below(1000) / 1000))))
 
 
 def _broadcast(draw: Draw) -> tuple[list[int], list[int], list[int]]:

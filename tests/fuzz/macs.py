@@ -45,7 +45,7 @@ def _output(model: Model, shape: list[int], source: int, weights: int, terms: in
     largest = float(np.max(np.asarray(model.tensors[weights].scale))) * model.quant(source)[0]
     spread = 2.0 ** (draw.integer(-4, 14) if draw.chance(3) else 6)
     scale = float(np.float32(largest * spread * math.sqrt(terms) * (1 + draw.below(100) / 100)))
-    return model.activation(shape, (scale, draw.zero_point()))
+    return model.activation(shape, (max(2.0**-26, scale), draw.zero_point()))
 
 
 def _window(draw: Draw, size: int, most: int) -> tuple[int, int, int, int]:
