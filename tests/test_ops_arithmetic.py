@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -218,14 +218,15 @@ def test_rows_with_a_huge_scale(name: str, runner: Runner) -> None:
 
 
 def test_attributes_of_another_op_are_refused() -> None:
-    """The reference would read none; ours would read what has the same name."""
+    """The reference would read none; ours would read what has the same name. The reader refuses such files, too."""
     tensors = [T([1, 4]), T([1, 4], scale=0.2), T([1, 4], scale=0.3)]
-    foreign = O("ADD", [0, 1], [2], "MulOptions", {"FusedActivationFunction": 1}, version=2)
-    graph = parse_model(build(tensors, [foreign], [0, 1]), "model")
+    graph = parse_model(build(tensors, [O("ADD", [0, 1], [2], "AddOptions", version=2)], [0, 1]), "model")
+    _check(graph)
+    foreign = replace(graph.ops[0], options={"fused_activation_function": "RELU"})
     with pytest.raises(
         ModelError, match=r"op 0 \(ADD\) has the attributes fused_activation_function, which are another"
     ):
-        _check(graph)
+        _check(replace(graph, ops=(foreign,)))
 
 
 def _check(graph: Graph) -> None:
