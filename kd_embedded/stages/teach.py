@@ -9,6 +9,8 @@ import numpy as np
 from kd_embedded import artifacts, data, keras_files, teachers, training
 from kd_embedded.pipeline import Run, Stage
 
+_SAMPLE = 5000  # training inputs that an architecture may look at before it is trained
+
 
 def files(run: Run) -> tuple[str, ...]:
     """``teacher.keras``, then ``teacher_2.keras``... for an ensemble."""
@@ -45,11 +47,13 @@ def work(run: Run) -> None:
 def _teach(run: Run, index: int, name: str) -> training.History:
     spec = run.spec.teacher[index]
     seed = run.spec.project.seed + 1000 * index
-    model: Any = teachers.build(spec, run.data.input_shape, run.data.classes, seed, run.base)
+    train = splits(run).train
+    sample = run.data.inputs(train[data.evenly(run.data.y[train], _SAMPLE, seed)])
+    model: Any = teachers.build(spec, run.data.input_shape, run.data.classes, seed, run.base, sample)
     title = f"teacher {index + 1} of {len(run.spec.teacher)}" if len(run.spec.teacher) > 1 else "teacher"
     if spec.file and spec.outputs == "auto":
         todo = 'set outputs = "probabilities" for this teacher'
-        keras_files.check_logits(model, run.data.inputs(splits(run).train[:64]), spec.file, todo)
+        keras_files.check_logits(model, run.data.inputs(train[:64]), spec.file, todo)
     history: training.History = []
     if spec.mode != "frozen":
         history = training.fit(
