@@ -38,7 +38,7 @@ class ProjectSpec(_Section):
     """[project]: what is built, where, and for which boards."""
 
     name: str = Field("digits", description="Names the model in the firmware.")
-    seed: int = Field(1, ge=0, lt=2**31, description="Splits, weights, shuffling and augmentation all follow from it.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Splits, weights and the order of samples follow from it.")
     out: str = Field("runs/digits", min_length=1, description="The run folder, relative to this file.")
     boards: tuple[str, ...] = Field(
         ("esp32", "nano33ble"), min_length=1, description="Firmware is made for each; `kd-embedded boards` lists them."
@@ -100,10 +100,16 @@ class FitSpec(_Section):
     augment_flip: bool = Field(False, description="Mirror images left to right at random.")
     augment_shift: int = Field(0, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
     augment_noise: float = Field(0.0, ge=0.0, description="Standard deviation of Gaussian noise added to the input.")
+    mixup: float = Field(
+        0.0, ge=0.0, description="Mix pairs of samples and their labels, shares by Beta(mixup, mixup); 0: not."
+    )
+    augment_seed: int = Field(
+        1, ge=0, lt=2**31, description="Of flips, shifts, noise and mixup alone; weights and order follow project.seed."
+    )
 
     @property
     def augments(self) -> bool:
-        return self.augment_flip or self.augment_shift > 0 or self.augment_noise > 0.0
+        return self.augment_flip or self.augment_shift > 0 or self.augment_noise > 0.0 or self.mixup > 0.0
 
 
 class TeacherSpec(FitSpec):
@@ -159,10 +165,22 @@ class StudentSpec(_Section):
 
 
 class DistillSpec(FitSpec):
-    """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * T^2 * KL(teacher/T || student/T)."""
+    """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * the soft loss of method."""
 
+    method: str = Field("kd", description='"kd" (Hinton), another recipe, or "auto": picked by rule, and said why.')
     alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
     temperature: _Positive = Field(4.0, description="T; above 1 it softens the teacher's targets.")
+    parameters: dict[str, float] = Field({}, description="The recipe's own knobs; else as its paper has them.")
+    ensemble: Literal["probabilities", "logits"] = Field(
+        "probabilities", description='Where several teachers are averaged: "probabilities" or "logits".'
+    )
+    cache_epochs: int = Field(
+        30,
+        ge=0,
+        description="Epochs of augmented inputs whose teacher logits are kept and replayed; 0: the teacher runs live.",
+    )
+    assistant_arch: str = Field("", description="teacher_assistant only. A student between the two; empty: arch.")
+    assistant_width: float = Field(2.0, gt=0.0, le=16.0, description="teacher_assistant only. Multiplies its channels.")
     epochs: int = Field(150, ge=1, description="Passes over the training data, at most.")
     learning_rate: float = Field(0.01, gt=0.0, description="At its peak.")
 
@@ -322,4 +340,6 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
     return json.dumps(value, ensure_ascii=False)
