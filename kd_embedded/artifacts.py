@@ -19,7 +19,7 @@ from kd_embedded.errors import ConfigError, KdError
 
 SPLITS = "splits.npz"
 PLAN = "plan.json"
-TEACHER = "teacher.keras"
+TEACHER = "teacher"  # and the suffix of its kind; teacher_2, teacher_3... for an ensemble
 TEACHER_HISTORY = "teacher_history.json"
 TEACHER_LOGITS = "teacher_logits.npz"
 STUDENT = "student.keras"

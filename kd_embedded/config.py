@@ -115,6 +115,8 @@ class FitSpec(_Section):
 class TeacherSpec(FitSpec):
     """One [[teacher]]; several of them are an ensemble whose soft targets are averaged."""
 
+    kind: str = Field("keras", description="{kinds}; each reads the keys that stand here for it.")
+    weight: float = Field(1.0, gt=0.0, description="Its share in an ensemble, beside the weights of the others.")
     arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file is set.")
     width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
     file: str = Field("", description="Your own .keras or .h5 model, relative to this file; empty: arch.")
@@ -133,12 +135,19 @@ class TeacherSpec(FitSpec):
     learning_rate: float = Field(0.002, gt=0.0, description="At its peak.")
     augment_shift: int = Field(1, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
 
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        from kd_embedded import teachers
+
+        return _one_of(value, teachers.kinds())
+
     @field_validator("arch")
     @classmethod
     def _known_arch(cls, value: str) -> str:
-        from kd_embedded import teachers
+        from kd_embedded.teachers import zoo
 
-        return _one_of(value, teachers.names())
+        return _one_of(value, zoo.names())
 
     @model_validator(mode="after")
     def _file_modes(self) -> TeacherSpec:
@@ -181,6 +190,9 @@ class DistillSpec(FitSpec):
     )
     assistant_arch: str = Field("", description="teacher_assistant only. A student between the two; empty: arch.")
     assistant_width: float = Field(2.0, gt=0.0, le=16.0, description="teacher_assistant only. Multiplies its channels.")
+    ensemble: Literal["probabilities", "logits"] = Field(
+        "probabilities", description="In which of the two several teachers are averaged."
+    )
     epochs: int = Field(150, ge=1, description="Passes over the training data, at most.")
     learning_rate: float = Field(0.01, gt=0.0, description="At its peak.")
 
@@ -317,6 +329,7 @@ def _one_of(value: str, known: tuple[str, ...]) -> str:
 def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
     from kd_embedded import students, teachers
+    from kd_embedded.teachers import zoo
 
     lines = [
         f"# {title}",
@@ -331,7 +344,9 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
             field = section.model_fields[key]
             value = overrides.get(table, {}).get(key, field.default)
             comment = (field.description or "").format(
-                teachers=", ".join(teachers.names()), students=", ".join(students.names())
+                kinds=", ".join(f'"{kind}"' for kind in teachers.kinds()),
+                teachers=", ".join(zoo.names()),
+                students=", ".join(students.names()),
             )
             lines.append(f"{key} = {_toml(value)}  # {comment}")
     return "\n".join(lines) + "\n"

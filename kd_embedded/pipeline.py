@@ -254,8 +254,8 @@ class Run:
             **self.notes,
         }
         self.store()
-        for number in range(len(self.spec.teacher)):
-            self.checkpoint(stage, number).unlink(missing_ok=True)
+        for checkpoint in self.folder.glob(f".{stage.name}*.checkpoint.npz"):
+            checkpoint.unlink()
         return True
 
 

@@ -96,7 +96,7 @@ class _Loop:
         self._optimizer = _optimizer(spec)
         self._optimizer.build(model.trainable_variables)
         self._step = _train_step(model, self._optimizer, spec, objective)
-        self._evaluate = distill.forward([model])
+        self._evaluate = distill.forward(model)
         self._weights = _class_weights(samples.train_y, spec)
         self._steps = -(-len(samples.train_y) // spec.batch_size)
         self.epoch = 0
@@ -162,7 +162,7 @@ class _Loop:
             inputs = augment(inputs, self._spec, np.random.default_rng((self._seed, self.epoch, step)))
         labels = self._samples.train_y[batch]
         soft = self._objective.soft_targets
-        teacher = soft(batch, inputs) if soft else np.zeros((len(batch), 1, 1), np.float32)
+        teacher = soft(batch, inputs) if soft else np.zeros((len(batch), 1), np.float32)
         rate = learning_rate(self._spec, self.epoch + step / self._steps)
         return self._step(
             tf.convert_to_tensor(inputs),
@@ -175,7 +175,7 @@ class _Loop:
     def _validate(self) -> tuple[float, float]:
         labels = self._samples.val_y
         batches = np.array_split(np.arange(len(labels)), -(-len(labels) // 256))
-        logits = np.concatenate([self._evaluate(self._samples.val_inputs(b)).numpy()[:, 0] for b in batches])
+        logits = np.concatenate([self._evaluate(self._samples.val_inputs(b)).numpy() for b in batches])
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())

@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kd_embedded import data, distill, keras_files, students, teachers, training
+from kd_embedded import data, distill, keras_files, students, training
 from kd_embedded.artifacts import to_json, write_json
 from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
 from kd_embedded.progress import Progress, Task
+from kd_embedded.teachers import keras as keras_teacher
 
 _ROUNDS = 3
 _CASES: dict[str, dict[str, Any]] = {
@@ -79,9 +81,9 @@ class _Case:
         train, val = found.inputs(parts.train), found.inputs(parts.val)
         self.train = train
         self.samples = training.Samples(lambda i: train[i], found.y[parts.train], lambda i: val[i], found.y[parts.val])
-        self.teacher = teachers.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
+        self.teacher = keras_teacher.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
         self.fit(self.teacher, self.spec["teacher"], training.Objective(), seed=1)
-        self.logits = distill.predict([self.teacher], self.samples.train_inputs, len(parts.train))
+        self.logits = self.scores(self.teacher, parts.train)
 
     def fit(self, model: Any, spec: Any, objective: training.Objective, seed: int) -> list[float]:
         """Trains ``model`` and returns the seconds of its epochs."""
@@ -107,9 +109,14 @@ class _Case:
         spec: DistillSpec = self.spec["distill"]
         return training.Objective(distill.cached(self.logits), spec.alpha, spec.temperature)
 
+    def scores(self, model: Any, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of ``model``, float32 [N, C]."""
+        forward = distill.forward(model)
+        return distill.predict(lambda inputs, _: forward(inputs).numpy(), self.data.inputs, indices)
+
     def accuracy(self, model: Any) -> float:
         test = self.splits.test
-        logits = distill.predict([model], lambda i: self.data.inputs(test[i]), len(test))[:, 0]
+        logits = self.scores(model, test)
         return float((logits.argmax(1) == self.data.y[test]).mean())
 
 

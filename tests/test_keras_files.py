@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_embedded import keras_files, students, teachers
+from kd_embedded import keras_files, students
 from kd_embedded.config import StudentSpec, TeacherSpec
 from kd_embedded.errors import ModelError
+from kd_embedded.teachers import keras as keras_teacher
+from kd_embedded.teachers import zoo
 
 keras_files.start_tensorflow()
 _X = np.random.default_rng(0).random((9, 8), np.float32)
@@ -112,7 +114,7 @@ def test_teachers_from_files_are_frozen_finetuned_or_trained_anew_and_scaled_as_
 
     def build(**keys: Any) -> Any:
         spec = TeacherSpec(file="own.keras", **keys)
-        return np.array(teachers.build(spec, (8,), 3, 1, tmp_path)(_X))
+        return np.array(keras_teacher.build(spec, (8,), 3, 1, tmp_path)(_X))
 
     frozen = build(mode="frozen", input_scale=2.0, input_offset=-1.0)
     assert np.allclose(frozen - frozen.mean(1, keepdims=True), expected - expected.mean(1, keepdims=True), atol=1e-4)
@@ -136,7 +138,7 @@ def test_a_lambda_that_is_allowed_cannot_be_trained_anew(tmp_path: Path) -> None
 
     _model(keras.layers.Lambda(lambda x: x[:, :3])).save(tmp_path / "own.keras")
     with pytest.raises(ModelError, match='cannot be built anew: .*use mode = "finetune" or "frozen"'):
-        teachers.build(TeacherSpec(file="own.keras", mode="train", allow_lambda=True), (8,), 3, 1, tmp_path)
+        keras_teacher.build(TeacherSpec(file="own.keras", mode="train", allow_lambda=True), (8,), 3, 1, tmp_path)
 
 
 def test_a_softmax_that_hides_in_a_nested_model_is_told_not_taken_for_logits() -> None:
@@ -160,9 +162,9 @@ def test_every_student_builds_scales_and_has_the_same_weights_for_the_same_seed(
     assert all(np.array_equal(a, b) for a, b in zip(small.get_weights(), again.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("arch", teachers.names())
+@pytest.mark.parametrize("arch", zoo.names())
 def test_every_teacher_builds(arch: str) -> None:
-    model = teachers.build(TeacherSpec(arch=arch, width=0.5), (8, 8, 1), 4, 1, Path())
+    model = keras_teacher.build(TeacherSpec(arch=arch, width=0.5), (8, 8, 1), 4, 1, Path())
     assert model.output_shape == (None, 4)
 
 

@@ -94,7 +94,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(_spec(budgets={"min_accuracy": 0.01}), tmp_path_factory.mktemp("project"), Progress())
     run.open_folder(fresh=False)
     run.path(artifacts.STUDENT_INT8).write_bytes(_TINY.read_bytes())
-    for name in (artifacts.SPLITS, artifacts.TEACHER, artifacts.STUDENT):
+    for name in (artifacts.SPLITS, f"{artifacts.TEACHER}.keras", artifacts.STUDENT):
         run.path(name).write_bytes(name.encode())
     generator = np.random.default_rng(5)
     x, y = generator.integers(-128, 128, (60, 8, 8, 1), dtype=np.int8), generator.integers(0, 3, 60)

@@ -12,6 +12,7 @@ from kd_embedded import distill, keras_files, training
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import Progress, Task
+from kd_embedded.teachers.keras import KerasTeacher
 
 _X = np.random.default_rng(0).random((150, 6, 6, 1), np.float32)
 _Y = (_X.mean((1, 2, 3)) * 30).astype(np.int64) % 3
@@ -106,19 +107,19 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_fit(tmp_path: Path) -> Non
     assert len(history) < 60
     scores = [(record["val_accuracy"], -record["val_loss"]) for record in history]
     assert len(history) - 1 - scores.index(max(scores)) == 3
-    logits = distill.predict([model], lambda i: _X[110:][i], 40)[:, 0]
+    logits = KerasTeacher(model).logits(_X[110:], np.arange(40))
     assert (logits.argmax(1) == _Y[110:]).mean() == pytest.approx(max(scores)[0])
 
 
 def test_soft_targets_alone_teach(tmp_path: Path) -> None:
     teacher = _model()
     _fit(teacher, FitSpec(epochs=30, batch_size=16, learning_rate=0.02), tmp_path / "teacher")
-    logits = distill.predict([teacher], lambda i: _X[:110][i], 110)
+    logits = KerasTeacher(teacher).logits(_X[:110], np.arange(110))
     student = _model()
     objective = training.Objective(distill.cached(logits), alpha=1.0, temperature=2.0)
     history = _fit(student, FitSpec(epochs=30, batch_size=16, learning_rate=0.02), tmp_path, objective=objective)
     assert history[-1]["loss"] < history[0]["loss"] / 3
-    live = training.Objective(distill.live([teacher]), alpha=1.0, temperature=2.0)
+    live = training.Objective(distill.live(KerasTeacher(teacher), np.arange(110)), alpha=1.0, temperature=2.0)
     first = _fit(
         _model(),
         FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0),

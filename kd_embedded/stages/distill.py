@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 from kd_embedded import artifacts, distill, keras_files, students, training
 from kd_embedded.artifacts import sha256_bytes, sha256_file
@@ -16,7 +16,7 @@ def work(run: Run) -> None:
     spec, seed = run.spec.distill, run.spec.project.seed
     samples = teach.samples(run)
     student = students.build(run.spec.student, run.data.input_shape, run.data.classes, seed, run.base)
-    objective = training.Objective(_soft_targets(run, samples), spec.alpha, spec.temperature)
+    objective = training.Objective(_soft_targets(run), spec.alpha, spec.temperature)
     history = training.fit(
         student,
         samples,
@@ -32,34 +32,33 @@ def work(run: Run) -> None:
     artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), history)
 
 
-def load_teachers(run: Run) -> list[Any]:
-    """The run's own teachers; their Lambda layers, if any, were allowed when they were made."""
-    return [
-        keras_files.load(run.path(name), allow_lambda=spec.allow_lambda)
-        for name, spec in zip(teach.files(run), run.spec.teacher, strict=True)
-    ]
-
-
-def _soft_targets(run: Run, samples: training.Samples) -> distill.SoftTargets | None:
+def _soft_targets(run: Run) -> distill.SoftTargets | None:
     """None where alpha is 0; live where inputs are augmented; else logits that are computed once and kept on disk."""
     if run.spec.distill.alpha == 0.0:
         return None
+    train = teach.splits(run).train
     if run.spec.distill.augments:
-        return distill.live(load_teachers(run))
+        return distill.live(teach.load_teachers(run), train)
     teachers = "".join(sha256_file(run.path(name)) for name in teach.files(run))
-    key = sha256_bytes(f"{teachers} {run.data_fingerprint} {sha256_file(run.path(artifacts.SPLITS))}".encode())
-    count = len(samples.train_y)
+    settings = [spec.model_dump(mode="json") for spec in run.spec.teacher]
+    parts = [
+        teachers,
+        settings,
+        run.spec.distill.ensemble,
+        run.data_fingerprint,
+        sha256_file(run.path(artifacts.SPLITS)),
+    ]
     logits = distill.cached_logits(
         run.path(artifacts.TEACHER_LOGITS),
-        key,
-        lambda: distill.predict(load_teachers(run), samples.train_inputs, count),
+        sha256_bytes(json.dumps(parts).encode()),
+        lambda: distill.predict(teach.load_teachers(run).logits, run.data.inputs, train),
     )
     return distill.cached(logits)
 
 
 STAGE = Stage(
     name="distill",
-    sections=("data", "student", "distill"),
+    sections=("data", "teacher", "student", "distill"),
     reads=lambda run: (artifacts.SPLITS, *teach.files(run)),
     writes=lambda run: (artifacts.STUDENT, artifacts.STUDENT_HISTORY),
     files=lambda run: tuple(filter(None, (run.spec.student.file,))),

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from kd_embedded import artifacts, data, keras_files, teachers, training
+from kd_embedded.config import FitSpec
 from kd_embedded.pipeline import Run, Stage
-
-_SAMPLE = 5000  # training inputs that an architecture may look at before it is trained
 
 
 def files(run: Run) -> tuple[str, ...]:
-    """``teacher.keras``, then ``teacher_2.keras``... for an ensemble."""
-    count = len(run.spec.teacher)
-    return (artifacts.TEACHER, *(f"teacher_{number}.keras" for number in range(2, count + 1)))
+    """``teacher.keras``, then ``teacher_2.skops``... for an ensemble; the suffix is the kind's."""
+    stem = artifacts.TEACHER
+    return tuple(
+        f"{stem if number == 1 else f'{stem}_{number}'}{teachers.kind(spec.kind).suffix(spec)}"
+        for number, spec in enumerate(run.spec.teacher, 1)
+    )
 
 
 def splits(run: Run) -> data.Splits:
@@ -38,37 +40,40 @@ def samples(run: Run) -> training.Samples:
 def work(run: Run) -> None:
     """Writes the teachers and teacher_history.json, a list of epochs for each."""
     keras_files.start_tensorflow()
-    histories = []
-    for index, name in enumerate(files(run)):
-        histories.append(_teach(run, index, name))
+    histories = [teachers.make(_job(run, index)) for index in range(len(run.spec.teacher))]
     artifacts.write_json(run.path(artifacts.TEACHER_HISTORY), histories)
 
 
-def _teach(run: Run, index: int, name: str) -> training.History:
-    spec = run.spec.teacher[index]
+def load_teachers(run: Run) -> teachers.Ensemble:
+    """The run's teachers as the teach stage left them, as one."""
+    members = [teachers.load(_job(run, index)) for index in range(len(run.spec.teacher))]
+    return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], run.spec.distill.ensemble)
+
+
+def _job(run: Run, index: int) -> teachers.Job:
+    spec, several = run.spec.teacher[index], len(run.spec.teacher) > 1
     seed = run.spec.project.seed + 1000 * index
-    train = splits(run).train
-    sample = run.data.inputs(train[data.evenly(run.data.y[train], _SAMPLE, seed)])
-    model: Any = teachers.build(spec, run.data.input_shape, run.data.classes, seed, run.base, sample)
-    title = f"teacher {index + 1} of {len(run.spec.teacher)}" if len(run.spec.teacher) > 1 else "teacher"
-    if spec.file and spec.outputs == "auto":
-        todo = 'set outputs = "probabilities" for this teacher'
-        keras_files.check_logits(model, run.data.inputs(train[:64]), spec.file, todo)
-    history: training.History = []
-    if spec.mode != "frozen":
-        history = training.fit(
+    title = f"teacher {index + 1} of {len(run.spec.teacher)}" if several else "teacher"
+
+    def fit(model: Any, settings: FitSpec, phase: int) -> training.History:
+        return training.fit(
             model,
             samples(run),
-            spec,
+            settings,
             training.Objective(),
             seed=seed,
-            checkpoint=run.checkpoint(STAGE, index),
+            checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
             key=run.key(STAGE),
-            title=title,
+            title=f"{title}, fine-tuned" if phase else title,
             progress=run.progress,
         )
-    keras_files.save(model, run.path(name))
-    return history
+
+    path = run.path(files(run)[index])
+    return teachers.Job(spec, run.base, path, seed, run.data, splits(run), run.data_fingerprint, fit)
+
+
+def _sources(run: Run) -> tuple[str, ...]:
+    return tuple(name for spec in run.spec.teacher for name in teachers.kind(spec.kind).files(spec))
 
 
 STAGE = Stage(
@@ -76,7 +81,7 @@ STAGE = Stage(
     sections=("data", "teacher"),
     reads=lambda run: (artifacts.SPLITS,),
     writes=lambda run: (*files(run), artifacts.TEACHER_HISTORY),
-    files=lambda run: tuple(spec.file for spec in run.spec.teacher if spec.file),
+    files=_sources,
     work=work,
     needs_data=True,
 )

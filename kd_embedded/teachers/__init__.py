@@ -1,66 +1,148 @@
-"""Teachers, one architecture a file; ``teacher.arch = "NAME"`` picks ``teachers/NAME.py``.
+"""Teachers: whatever gives logits for a batch. ``[[teacher]] kind = "NAME"`` picks ``teachers/NAME.py``, a kind a file.
 
-A module has one function, perhaps a second, and a docstring that names its source::
+A kind's module has::
 
-    build(input_shape: tuple[int, ...], classes: int, width: float) -> keras.Model   # [N, *input_shape] to logits
-    adapt(model: keras.Model, inputs: NDArray[np.float32]) -> None   # weights that follow from the training inputs
+    KEYS: frozenset[str]                              # keys of [[teacher]] that it reads, beside what all kinds read
+    def files(spec: TeacherSpec) -> tuple[str, ...]   # the user's files that it reads, as kd.toml names them
+    def suffix(spec: TeacherSpec) -> str              # of its file in the run folder
+    def make(job: Job) -> History                     # trains or checks it, writes job.path; [] where it has no epochs
+    def load(job: Job) -> Teacher                     # what make wrote
 
-A new teacher is one new file here.
+A new kind is one new file here.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded import data as data_sets
 from kd_embedded import plugins
-from kd_embedded.artifacts import locate
-from kd_embedded.config import TeacherSpec
+from kd_embedded.config import FitSpec, TeacherSpec
+from kd_embedded.errors import ModelError
+
+_SAMPLE = 5000  # training inputs that a teacher may look at before it is trained
 
 
-def names() -> tuple[str, ...]:
-    """The architectures, without importing them."""
-    return plugins.names(list(__path__))
+class Teacher(Protocol):
+    """``model`` is the Keras model, where it is one; ``augments`` is False where it knows only the inputs as stored."""
+
+    @property
+    def model(self) -> Any | None: ...
+
+    @property
+    def augments(self) -> bool: ...
+
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Logits float32 [N, C] of ``inputs`` float32 [N, ...], as the student sees them.
+
+        ``indices`` int64 [N] are their positions in ``Data.x``.
+        """
+        ...
 
 
-def build(
-    spec: TeacherSpec,
-    input_shape: tuple[int, ...],
-    classes: int,
-    seed: int,
-    base: Path,
-    sample: NDArray[np.float32] | None = None,
-) -> Any:
-    """The teacher before training, giving logits float32 [N, classes] of the *data's* inputs.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One [[teacher]] of a run. ``base`` is the folder of kd.toml, ``path`` the teacher's file in the run folder.
 
-    ``sample`` float32 [N, *input_shape] of training inputs sets what an architecture takes from the data.
-
-    ``input_scale`` and ``input_offset`` are a layer at its front, so that whoever loads the saved teacher feeds it what
-    the student sees. Raises ModelError where the model does not suit the data.
+    ``fit(model, settings, phase)`` trains a Keras model on the labels; a teacher with two fits numbers them 0 and 1.
     """
-    import keras
 
-    from kd_embedded import keras_files
+    spec: TeacherSpec
+    base: Path
+    path: Path
+    seed: int
+    data: data_sets.Data
+    splits: data_sets.Splits
+    data_sha256: str
+    fit: Callable[[Any, FitSpec, int], list[dict[str, float]]]
 
-    if spec.file:
-        path = locate(base, spec.file)
-        model = keras_files.load(path, allow_lambda=spec.allow_lambda)
-        keras_files.check_fits(model, input_shape, classes, spec.file)
-        model = keras_files.as_logits(model, spec.outputs)
-        if spec.mode == "train":
-            model = keras_files.fresh_weights(model, seed)
+    def sample(self, count: int = _SAMPLE) -> NDArray[np.int64]:
+        """Positions in ``Data.x`` of at most ``count`` training samples, in turn from each class."""
+        train = self.splits.train
+        return train[data_sets.evenly(self.data.y[train], count, self.seed)]
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Teachers whose soft targets are averaged; a Teacher too. ``weights`` are positive, one a member.
+
+    With "probabilities" the logits are ``log(sum of w * softmax(l))``, with "logits" ``sum of w * l``, weights divided
+    by their sum. One member's are its own.
+    """
+
+    members: Sequence[Teacher]
+    weights: Sequence[float]
+    space: Literal["probabilities", "logits"] = "probabilities"
+
+    @property
+    def model(self) -> Any | None:
+        return self.members[0].model if len(self.members) == 1 else None
+
+    @property
+    def augments(self) -> bool:
+        return all(member.augments for member in self.members)
+
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [N, C], see Teacher."""
+        found = [member.logits(inputs, indices) for member in self.members]
+        return found[0] if len(found) == 1 else average(found, self.weights, self.space)
+
+
+def average(
+    logits: Sequence[NDArray[np.float32]], weights: Sequence[float], space: Literal["probabilities", "logits"]
+) -> NDArray[np.float32]:
+    """The logits float32 [N, C] of an ensemble whose members have ``logits``, each [N, C]; see Ensemble."""
+    stacked = np.stack(logits).astype(np.float64)
+    shares = (np.array(weights, np.float64) / sum(weights))[:, None, None]
+    if space == "logits":
+        found: NDArray[np.float64] = (shares * stacked).sum(0)
     else:
-        keras.utils.set_random_seed(seed)
-        module = importlib.import_module(f"{__name__}.{spec.arch}")
-        model = module.build(input_shape, classes, spec.width)
-        if sample is not None and hasattr(module, "adapt"):
-            module.adapt(model, sample * np.float32(spec.input_scale) + np.float32(spec.input_offset))
-    if (spec.input_scale, spec.input_offset) == (1.0, 0.0):
-        return model
-    inputs = keras.Input(input_shape, name="data_input")
-    scaled = keras.layers.Rescaling(spec.input_scale, spec.input_offset, name="input_scaling")(inputs)
-    return keras.Model(inputs, model(scaled), name="scaled_teacher")
+        found = _log_sum_exp(stacked - _log_sum_exp(stacked, -1) + np.log(shares), 0)[0]
+    return found.astype(np.float32)
+
+
+def _log_sum_exp(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Stable; keeps ``axis`` with length 1."""
+    highest = values.max(axis, keepdims=True)
+    found: NDArray[np.float64] = highest + np.log(np.exp(values - highest).sum(axis, keepdims=True))
+    return found
+
+
+def kinds() -> tuple[str, ...]:
+    """The kinds of teachers, without importing them."""
+    return tuple(name for name in plugins.names(list(__path__)) if name != "zoo")
+
+
+def kind(name: str) -> Any:
+    """The module of a kind."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def make(job: Job) -> list[dict[str, float]]:
+    """Trains or checks the teacher of ``job``, and writes its file; its history, a record an epoch.
+
+    Raises ModelError where it cannot be loaded, or does not suit the data.
+    """
+    history: list[dict[str, float]] = kind(job.spec.kind).make(job)
+    return history
+
+
+def load(job: Job) -> Teacher:
+    """The teacher that ``make`` wrote. Raises ModelError where its file is absent or damaged."""
+    found: Teacher = kind(job.spec.kind).load(job)
+    return found
+
+
+def check(teacher: Teacher, job: Job, where: str) -> None:
+    """Raises ModelError unless ``teacher`` gives finite logits [N, classes] for inputs of the training split."""
+    indices = job.sample(64)
+    logits = teacher.logits(job.data.inputs(indices), indices)
+    if not np.isfinite(logits).all():
+        raise ModelError("gives NaN or infinity", where=where, todo="check what it was trained on, and input_scale")
