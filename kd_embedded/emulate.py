@@ -24,11 +24,9 @@ from kd_embedded.compare import Difference, difference
 from kd_embedded.cores import Core
 from kd_embedded.cycles import estimate, load_table
 from kd_embedded.errors import ConfigError, DataError
-from kd_embedded.golden import load_samples
+from kd_embedded.golden import load_samples, random_inputs
 from kd_embedded.image import OPTIMIZE_FLAGS, Engine, Flash, Image, build, find_engine
 from kd_embedded.program import Alias, Optimize, Target
-from kd_embedded.tflite.analyze import analyze
-from kd_embedded.tflite.read import parse_model
 from kd_embedded.trace import Trace, trace
 
 RANDOM_INPUTS = 8
@@ -97,11 +95,6 @@ class Emulation:
         return not self.compared.bytes_different
 
 
-def random_inputs(shape: Sequence[int], count: int, seed: int) -> NDArray[np.int8]:
-    """int8 [count, *shape], drawn evenly from the whole range."""
-    return np.random.default_rng(seed).integers(-128, 128, (count, *shape), dtype=np.int8)
-
-
 def emulate_model(
     data: bytes,
     where: str,
@@ -130,8 +123,7 @@ def emulate_model(
     with tempfile.TemporaryDirectory(prefix="kd-emulate-") as folder:
         engine = write_engine(program, Path(folder) / "c")
         job = _Job(engine, core, Path(folder), flags, program)
-        macs = analyze(parse_model(data, where)).macs
-        return _emulate(job, vectors, macs, profile=profile, count=count)
+        return _emulate(job, vectors, sum(program.macs.values()), profile=profile, count=count)
 
 
 def emulate_folder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,13 @@ def _compared(model: bytes, x_q: NDArray[np.int8], outputs: Array) -> str:
 
 
 def from_random(model: bytes, graph: Graph, k: int = FEWEST, seed: int = 0, *, on_tflm: bool = True) -> Golden:
-    """``k`` vectors of int8 drawn evenly from the whole range: nothing a sensor gives, and all a comparison needs."""
-    shape = (k, *graph.input.shape[1:])
-    x_q = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
-    return from_inputs(model, x_q, source=RANDOM, on_tflm=on_tflm)
+    """``k`` vectors of ``random_inputs``."""
+    return from_inputs(model, random_inputs(graph.input.shape[1:], k, seed), source=RANDOM, on_tflm=on_tflm)
+
+
+def random_inputs(shape: Sequence[int], count: int, seed: int) -> NDArray[np.int8]:
+    """int8 [count, *shape] drawn evenly from the whole range: nothing a sensor gives, and all a comparison needs."""
+    return np.random.default_rng(seed).integers(-128, 128, (count, *shape), dtype=np.int8)
 
 
 def from_npz(path: Path, model: bytes, graph: Graph, *, on_tflm: bool = True) -> Golden:

@@ -24,12 +24,6 @@ Steps = tuple[Step, ...]
 _Part = tuple[tuple[Op, ...], Steps]
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-# Each output value is made of the input values at its place: a pool may write over its input too, and is not so.
-_BY_VALUE = (
-    *("ABS", "ADD", "ELU", "EXP", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "NEG"),
-    *("PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RSQRT", "SQRT", "SQUARED_DIFFERENCE"),
-    *("SUB", "TANH"),
-)
 _WORTH = 0.9
 _LONGEST_LOOP = 64  # calls; the rows of a few ops repeat sooner
 
@@ -56,14 +50,13 @@ def smallest(
     """
     plain: list[_Part] = [((op,), steps) for op, steps in lowered]
     parts = _partition(_Lowering(graph, target), plain, arena)
-    for part in list(parts):
-        ops_of, _ = part
-        at = parts.index(part)
+    need = arena(_joined(parts))
+    for part in [part for part in parts if len(part[0]) > 1]:
+        at, ops_of = parts.index(part), part[0]
         undone = [*parts[:at], *(one for one in plain if one[0][0] in ops_of), *parts[at + 1 :]]
-        if len(ops_of) > 1 and arena(_joined(undone)) <= arena(_joined(parts)):
-            parts = undone
-    worth = arena(_joined(parts)) <= _WORTH * arena(_joined(plain))
-    return _joined(parts if worth else plain)
+        if (without := arena(_joined(undone))) <= need:
+            parts, need = undone, without
+    return _joined(parts if need <= _WORTH * arena(_joined(plain)) else plain)
 
 
 def stream(graph: Graph, chosen: Sequence[Op], target: Target) -> Stream | None:
@@ -123,10 +116,13 @@ def _by_rows(graph: Graph, op: Op) -> bool:
 
 
 def _is_elementwise(graph: Graph, op: Op) -> bool:
-    """Whether it lowers to one call on all elements alike that may write over each of its inputs."""
+    """Whether it is one call on all elements alike that may write over each of its inputs.
+
+    A pool may write over its input, too: only ``pointwise`` says that an output value is made of those at its place.
+    """
     spec, output = ops.spec(op.name), graph.tensors[op.outputs[0]]
     inputs = _activations(graph, op)
-    if op.name not in _BY_VALUE or spec.lower is None or not inputs:
+    if spec.pointwise is None or spec.lower is None or not inputs:
         return False
     if any(graph.tensors[i].shape != output.shape for i in inputs):
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,9 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         return (Call("add", op.index, op.inputs, op.outputs, held, overlaps=overlaps),)  # type: ignore[arg-type]
 
     real = ops.spec
+    add = replace(real("ADD"), lower=add_call)
     monkeypatch.setattr(kernels, "lower", layer_call)
-    monkeypatch.setattr(
-        streaming.ops, "spec", lambda name: ops.OpSpec(name, lower=add_call) if name == "ADD" else real(name)
-    )
+    monkeypatch.setattr(streaming.ops, "spec", lambda name: add if name == "ADD" else real(name))
 
 
 def interpret(graph: Graph, stream: Stream, x: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -49,9 +49,7 @@ def _of_run(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bo
 
 
 def _of_model(progress: Progress, model: Path, golden: Path | None, samples: int, seed: int) -> Outcome:
-    import numpy as np
-
-    from kd_embedded.golden import load_samples
+    from kd_embedded.golden import load_samples, random_inputs
     from kd_embedded.tflite.check import check_full_int8
     from kd_embedded.tflite.read import read_model
     from kd_embedded.validate import failures, validate
@@ -59,8 +57,7 @@ def _of_model(progress: Progress, model: Path, golden: Path | None, samples: int
     graph = read_model(model)
     check_full_int8(graph, str(model))
     if golden is None:
-        shape = (samples, *graph.input.shape[1:])
-        x_q, y = np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8), None
+        x_q, y = random_inputs(graph.input.shape[1:], samples, seed), None
         source = f"{samples} random inputs (seed {seed})"
     else:
         x_q, y = load_samples(golden, graph)

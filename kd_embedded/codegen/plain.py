@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from kd_embedded.aot import Program, compile_model
 from kd_embedded.codegen import names
 from kd_embedded.codegen.c_source import single_file
+from kd_embedded.codegen.folder import cannot_write, temporary
 from kd_embedded.errors import KdError
 from kd_embedded.program import Target
 from kd_embedded.tflite.read import read_bytes
@@ -41,16 +40,10 @@ def write(out: Path, texts: Mapping[str, str]) -> None:
     """
     try:
         _check(out, texts)
-        place = out if out.is_dir() else out.parent
-        place.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=".kd-new-", dir=place))
-        try:
-            _write(out, holder / "sources", texts)
-        finally:
-            shutil.rmtree(holder, ignore_errors=True)
+        with temporary(out) as fresh:
+            _write(out, fresh, texts)
     except OSError as error:
-        todo = "free some space or choose another folder with --out"
-        raise KdError(f"cannot write: {error.strerror or error}", where=str(out), todo=todo) from None
+        raise cannot_write(out, error) from None
 
 
 def _check(out: Path, texts: Mapping[str, str]) -> None:
@@ -64,7 +57,6 @@ def _check(out: Path, texts: Mapping[str, str]) -> None:
 
 
 def _write(out: Path, fresh: Path, texts: Mapping[str, str]) -> None:
-    fresh.mkdir()
     for name, text in texts.items():
         (fresh / name).write_bytes(text.encode())
     if not out.exists():

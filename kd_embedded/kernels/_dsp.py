@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.fixedpoint import INT32_MAX, INT32_MIN, multiply_by_quantized_multiplier, wrap32
+from kd_embedded.kernels._parts import first_reads
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Overlap
 
@@ -127,10 +128,9 @@ def _distances(layer: Layer, pixels: int) -> tuple[int, int]:
     taps = layer.taps()
     inside = taps < height * width
     images = np.arange(layer.n)[:, None] * height * width
-    first = (images + np.where(inside, taps, height * width).min(axis=1)).ravel() * channels
     last = (images + np.where(inside, taps, -1).max(axis=1) + 1).ravel() * channels
-    groups = np.arange(pixels, len(first), pixels)  # the pixel after each group but the last
-    forward = groups * outputs - np.minimum.accumulate(first[::-1])[::-1][groups]
+    groups = np.arange(pixels, len(last), pixels)  # the pixel after each group but the last
+    forward = groups * outputs - first_reads(layer)[groups]
     backward = np.maximum.accumulate(last)[groups - 1] - groups * outputs
     return int(forward.max(initial=-size)), int(backward.max(initial=-layer.n * math.prod(layer.output_shape)))
 

@@ -1,8 +1,7 @@
-"""What the Helium kernels share: which layers they take, their constants, how far their output may follow the input."""
+"""What the Helium kernels share: which layers they take, their constants."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -50,18 +49,3 @@ def images(layer: Layer) -> dict[str, int]:
         "padding_y": layer.padding[0],
         "padding_x": layer.padding[1],
     }
-
-
-def first_reads(layer: Layer) -> NDArray[Any]:
-    """int64 [n * OUT_H * OUT_W + 1]: the lowest byte of the input that each pixel of the output or a later one reads.
-
-    What a pixel reads starts at the first of its taps inside the image. The last entry, behind the last pixel, and
-    those from which on nothing is read, are the end of the input.
-    """
-    height, width, channels = layer.input_shape
-    taps = layer.taps()  # [pixels, taps]
-    image = np.where(taps < height * width, taps, math.inf).min(axis=1) * channels
-    starts = (np.arange(layer.n)[:, None] * height * width * channels + image).ravel()
-    end = layer.n * height * width * channels
-    reads = np.minimum(np.append(starts, math.inf), end)
-    return np.minimum.accumulate(reads[::-1])[::-1].astype(np.int64)

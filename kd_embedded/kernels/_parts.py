@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,25 @@ def forward_gap(layer: Layer, *, copied: bool) -> int:
     ``copied``: a pixel's outputs go only over what its own window no longer needs: the kernel copies the window before
     it writes, or is depthwise and channel by channel. Otherwise they stay below all that the window reads.
     """
-    pixels = layer.input_shape[0] * layer.input_shape[1]
-    lowest = layer.taps().min(axis=1)  # a window that is wholly outside reads pixel ``pixels``, so nothing
-    images = np.arange(layer.n)[:, None] * pixels
-    starts = np.where(lowest < pixels, lowest + images, layer.n * pixels).reshape(-1)
-    still = np.minimum.accumulate(starts[::-1])[::-1]  # the first pixel that this window or a later one reads
-    written = (np.arange(len(still)) + (0 if copied else 1)) * layer.output_shape[2]
-    return max(0, int((written - still * layer.input_shape[2])[still < layer.n * pixels].max(initial=0)))
+    reads = first_reads(layer)
+    reads, end = reads[:-1], reads[-1]
+    written = (np.arange(len(reads)) + (0 if copied else 1)) * layer.output_shape[2]
+    return int((written - reads)[reads < end].max(initial=0))
+
+
+def first_reads(layer: Layer) -> NDArray[Any]:
+    """int64 [n * OUT_H * OUT_W + 1]: the lowest byte of the input that each pixel of the output or a later one reads.
+
+    What a pixel reads starts at the first of its taps inside the image. The last entry, behind the last pixel, and
+    those from which on nothing is read, are the end of the input.
+    """
+    height, width, channels = layer.input_shape
+    taps = layer.taps()  # [pixels, taps]
+    image = np.where(taps < height * width, taps, math.inf).min(axis=1) * channels
+    starts = (np.arange(layer.n)[:, None] * height * width * channels + image).ravel()
+    end = layer.n * height * width * channels
+    reads = np.minimum(np.append(starts, math.inf), end)
+    return np.minimum.accumulate(reads[::-1])[::-1].astype(np.int64)
 
 
 def backward_gap(rows: int, depth: int, channels: int) -> int:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from kd_embedded.kernels import _helium
-from kd_embedded.kernels._parts import weights_array
+from kd_embedded.kernels._parts import first_reads, weights_array
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array, Call, Overlap, Target
 
@@ -51,7 +51,7 @@ def _reads_in_place(layer: Layer) -> bool:
 
 def _gap(layer: Layer, gathers: bool) -> int:
     """Each pair of pixels, written, must end before what is still to be read: by later pairs, and by itself."""
-    reads = _helium.first_reads(layer)
+    reads = first_reads(layer)
     first = np.arange(0, len(reads) - 1, 2)
     end = np.minimum(first + 2, len(reads) - 1)
     return int((end * layer.output_shape[2] - reads[end if gathers else first]).max())

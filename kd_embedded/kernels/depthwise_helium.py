@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from kd_embedded.kernels import _helium
-from kd_embedded.kernels._parts import weights_array
+from kd_embedded.kernels._parts import first_reads, weights_array
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.program import Array, Call, Overlap, Target
 
@@ -52,5 +52,5 @@ def _pairs_fit(layer: Layer) -> bool:
 
 def _gap(layer: Layer) -> int:
     """Channel c of a pixel is written behind channel c of all that this pixel or a later one reads."""
-    reads = _helium.first_reads(layer)[:-1]
+    reads = first_reads(layer)[:-1]
     return int((np.arange(len(reads)) * layer.output_shape[2] - reads).max())

@@ -60,13 +60,3 @@ class Layer:
         """int64 [OUT, K]: the row (axis 0) or column (axis 1) that each tap of each window reads, outside ones too."""
         starts = np.arange(self.output_shape[axis]) * self.stride[axis] - self.padding[axis]
         return np.asarray(starts[:, None] + np.arange(self.kernel[axis]) * self.dilation[axis])
-
-    def accumulator_bound(self) -> NDArray[Any]:
-        """int64 [C_OUT]: no accumulator, partial sums included, exceeds this in magnitude, whatever the int8 input.
-
-        ``|bias|`` plus the sum of ``|w|`` times the largest ``|x - zero_point|``.
-        """
-        w = np.abs(self.weights.astype(np.int64) - self.weights_zero_point)
-        sums = w.sum(axis=(0, 1)) if self.kind == "depthwise" else w.sum(axis=(1, 2, 3))
-        reach = max(127 - self.input_zero_point, self.input_zero_point + 128)
-        return np.asarray(np.abs(self.bias.astype(np.int64)) + sums * reach)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.ops._attributes import check_attributes
+from kd_embedded.ops._layers import window
 from kd_embedded.ops._weights import activation, activation_range, result
 from kd_embedded.ops.spec import OpSpec, Values, output_tensor, refuse
 from kd_embedded.program import Array, Call, Overlap, Step, Target
@@ -130,11 +131,10 @@ def _pool(graph: Graph, op: Op) -> Pool:
 
 def _axis(graph: Graph, op: Op, at: int, stride_name: str, window_name: str) -> Axis:
     size, made = activation(graph, op, 0).shape[at], result(graph, op).shape[at]
-    stride, window = op.options.get(f"stride_{stride_name}", 0), op.options.get(f"filter_{window_name}", 0)
-    if not (0 < stride <= _MAX_SIZE and 0 < window <= _MAX_SIZE):
-        raise refuse(graph, op, f"has windows of {window} and steps of {stride}")
-    same = op.options.get("padding", "SAME") == "SAME"
-    expected = -(-size // stride) if same else (size - window) // stride + 1
+    stride, reach = op.options.get(f"stride_{stride_name}", 0), op.options.get(f"filter_{window_name}", 0)
+    if not (0 < stride <= _MAX_SIZE and 0 < reach <= _MAX_SIZE):
+        raise refuse(graph, op, f"has windows of {reach} and steps of {stride}")
+    expected, padding = window(size, reach, stride, 1, op.options.get("padding", "SAME"))
     if made != expected:
         raise refuse(graph, op, f"makes {made} of {size} values along axis {at}, and {expected} are to be")
-    return Axis(size, made, window, stride, max(0, (made - 1) * stride + window - size) // 2)
+    return Axis(size, made, reach, stride, padding)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.ops.spec import elements, input_tensor, output_tensor, refuse
-from kd_embedded.program import Array, Call
+from kd_embedded.ops.spec import Accepts, OpSpec, Values, elements, input_tensor, output_tensor, refuse
+from kd_embedded.program import Array, Call, Step, Target
 from kd_embedded.tflite.graph import Graph, Op
 
 
@@ -42,6 +43,20 @@ class Picks:
             "columns": Array("columns", (self.columns * run).astype(np.int32)),
         }
         return Call("gather", op.index, (op.inputs[0],), (op.outputs[0],), fields)
+
+
+def picking_op(name: str, accepts: Accepts, picks: Callable[[Graph, Op], Picks]) -> OpSpec:
+    """The OpSpec of an op that gives what ``picks`` picks, as it is."""
+
+    def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
+        (value, *_), output = values, output_tensor(graph, op)
+        assert value is not None  # accepts
+        return [picks(graph, op).take(value).reshape(len(value), *output.shape)]
+
+    def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
+        return (picks(graph, op).call(op),)
+
+    return OpSpec(name, accepts=accepts, reference=reference, lower=lower)
 
 
 def require_int8_activation(graph: Graph, op: Op) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kd_embedded.ops._movement import axis_of, constant, require_shape
-from kd_embedded.ops._tables import Picks, require_int8_activation
-from kd_embedded.ops.spec import OpSpec, Values, input_tensor, output_tensor, refuse
-from kd_embedded.program import Step, Target
+from kd_embedded.ops._tables import Picks, picking_op, require_int8_activation
+from kd_embedded.ops.spec import input_tensor, output_tensor, refuse
 from kd_embedded.tflite.graph import Graph, Op
 
 
@@ -40,16 +37,4 @@ def picks(graph: Graph, op: Op) -> Picks:
     )
 
 
-def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
-    """The slices, as they are."""
-    (value, *_), output = values, output_tensor(graph, op)
-    assert value is not None  # accepts
-    return [picks(graph, op).take(value).reshape(len(value), *output.shape)]
-
-
-def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
-    """One call of ``gather``."""
-    return (picks(graph, op).call(op),)
-
-
-OP = OpSpec("GATHER", accepts=accepts, reference=reference, lower=lower)
+OP = picking_op("GATHER", accepts, picks)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.ops._movement import require_rank, require_shape, vector
-from kd_embedded.ops._tables import Picks, require_int8_activation
-from kd_embedded.ops.spec import OpSpec, Values, input_tensor, output_tensor
-from kd_embedded.program import Step, Target
+from kd_embedded.ops._tables import Picks, picking_op, require_int8_activation
+from kd_embedded.ops.spec import input_tensor, output_tensor
 from kd_embedded.tflite.graph import Graph, Op
 
 
@@ -45,16 +44,4 @@ def _nearest(op: Op, size: int, count: int) -> NDArray[Any]:
     return np.asarray(np.clip(nearest.astype(np.int64), 0, size - 1))
 
 
-def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
-    """The pixels, as they are."""
-    (value, *_), output = values, output_tensor(graph, op)
-    assert value is not None  # accepts
-    return [picks(graph, op).take(value).reshape(len(value), *output.shape)]
-
-
-def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
-    """One call of ``gather``."""
-    return (picks(graph, op).call(op),)
-
-
-OP = OpSpec("RESIZE_NEAREST_NEIGHBOR", accepts=accepts, reference=reference, lower=lower)
+OP = picking_op("RESIZE_NEAREST_NEIGHBOR", accepts, picks)

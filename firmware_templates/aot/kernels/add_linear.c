@@ -11,28 +11,8 @@
 #endif
 
 #include "broadcast.h"
-#include "fixedpoint.h"
 
-/* A function of its own has the registers for the loop. */
-#ifdef __GNUC__
-#define KD_ADD_LINEAR_APART __attribute__((noinline))
-#else
-#define KD_ADD_LINEAR_APART
-#endif
-
-/* x held in -128 to 127: one instruction where there is one. */
-static inline int32_t kd_add_linear_saturate(int32_t x) {
-#ifdef __ARM_FEATURE_SAT
-  int32_t result; /* the intrinsic of gcc 12 does not pass -Wsign-conversion */
-  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
-  return result;
-#else
-  return kd_clamp(x, -128, 127);
-#endif
-}
-
-KD_ADD_LINEAR_APART static void kd_add_linear_row(const void *arguments, const int8_t *a, const int8_t *b,
-                                                  int8_t *output) {
+KD_APART static void kd_add_linear_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
   const kd_add_linear_args *args = arguments;
   const int32_t multiplier_a = args->multiplier_a, shift = args->shift;
   int32_t multiplier_b = args->multiplier_b, offset = args->offset, left = args->count;
@@ -42,7 +22,7 @@ KD_ADD_LINEAR_APART static void kd_add_linear_row(const void *arguments, const i
     b = a;
   }
 #define KD_ADD_LINEAR_VALUE(i) \
-  output[i] = (int8_t)kd_add_linear_saturate((a[i] * multiplier_a + (b[i] * multiplier_b + offset)) >> shift)
+  output[i] = (int8_t)kd_broadcast_saturate((a[i] * multiplier_a + (b[i] * multiplier_b + offset)) >> shift)
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
   for (; left >= 4; left -= 4) {
     const int32x4_t sum = vmlaq_n_s32(vdupq_n_s32(offset), vldrbq_s32(b), multiplier_b);

@@ -14,8 +14,7 @@ static inline int8_t kd_average_pool_2d_mean(const kd_pool_args *args, int32_t s
   return (int8_t)kd_clamp((sum > 0 ? sum + half : sum - half) / count, args->low, args->high);
 }
 
-KD_POOL_APART static void kd_average_pool_2d_pixel(const kd_pool_args *args, const kd_pool_window *window,
-                                                   int8_t *output) {
+KD_APART static void kd_average_pool_2d_pixel(const kd_pool_args *args, const kd_pool_window *window, int8_t *output) {
   const int32_t count = window->rows * window->columns;
   const int32_t step = window->column_step, next_row = window->row_step - window->columns * step;
   const int8_t *from = window->from;

@@ -4,7 +4,20 @@
 
 #include <stdint.h>
 
+#include "fixedpoint.h"
+
 #define KD_BROADCAST_LOOPS 5
+
+/* x held in -128 to 127: one instruction where there is one. */
+static inline int32_t kd_broadcast_saturate(int32_t x) {
+#ifdef __ARM_FEATURE_SAT
+  int32_t result; /* the intrinsic of gcc 12 does not pass -Wsign-conversion */
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
+  return result;
+#else
+  return kd_clamp(x, -128, 127);
+#endif
+}
 
 /* Computes one row of `count` values: `a` value by value, `b` so too (step 1) or one value for all (step 0). */
 typedef void (*kd_broadcast_row)(const void *args, const int8_t *a, const int8_t *b, int8_t *output);

@@ -228,8 +228,8 @@ static void kd_conv_dsp_copy(int8_t *to, const int8_t *from, int32_t count) {
 }
 
 /* The patch whose first tap lies at row y, column x of the image. `bytes` has room for it as it is. */
-KD_DSP_APART static void kd_conv_dsp_gather(const kd_conv_dsp_args *args, const int8_t *image, int32_t y, int32_t x,
-                                            uint32_t *to, int8_t *bytes) {
+KD_APART static void kd_conv_dsp_gather(const kd_conv_dsp_args *args, const int8_t *image, int32_t y, int32_t x,
+                                        uint32_t *to, int8_t *bytes) {
   const int32_t channels = args->channels;
   const int32_t row = args->row_bytes;
   const int32_t beyond = x + args->kernel_width - args->input_width; /* columns on the right of the image */

@@ -23,8 +23,8 @@ typedef struct {
 } kd_depthwise_part;
 
 /* The sums of four channels. */
-KD_APART void kd_depthwise_four(const kd_depthwise_part *part, const int8_t *values, const int8_t *weights,
-                                uint32_t sums[4]) {
+KD_APART static void kd_depthwise_four(const kd_depthwise_part *part, const int8_t *values, const int8_t *weights,
+                                       uint32_t sums[4]) {
   const int32_t offset = part->offset;
   uint32_t first = 0;
   uint32_t second = 0;
@@ -53,7 +53,7 @@ KD_APART void kd_depthwise_four(const kd_depthwise_part *part, const int8_t *val
 }
 
 /* The sum of one channel. */
-KD_APART uint32_t kd_depthwise_one(const kd_depthwise_part *part, const int8_t *values, const int8_t *weights) {
+KD_APART static uint32_t kd_depthwise_one(const kd_depthwise_part *part, const int8_t *values, const int8_t *weights) {
   uint32_t sum = 0;
   int32_t v = part->value_start;
   int32_t w = part->weight_start;

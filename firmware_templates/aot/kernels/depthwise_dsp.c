@@ -237,8 +237,8 @@ static void kd_depthwise_dsp_finish(const kd_depthwise_dsp_args *args, const int
 }
 
 /* A row of outputs, any window. `rows` is the first of the scratch rows that it reads. */
-KD_DSP_APART static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights,
-                                              const int32_t *parameters, const int16_t *rows, int8_t *output) {
+KD_APART static void kd_depthwise_dsp_row(const kd_depthwise_dsp_args *args, const int16_t *all_weights,
+                                          const int32_t *parameters, const int16_t *rows, int8_t *output) {
   const int32_t stride = args->stride_columns, words = args->words;
   const int32_t most = stride == 1 ? 4 : 2; /* outputs at once */
   for (int32_t left = args->output_columns; left > 0; left -= most) {
@@ -310,8 +310,8 @@ static void kd_depthwise_dsp_begin(const kd_depthwise_dsp_args *args, kd_depthwi
 }
 
 /* Scratch for `count` rows of outputs from row `first`: of a channel at `input`. */
-KD_DSP_APART static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input,
-                                                 int16_t *rows, int32_t first, int32_t count) {
+KD_APART static void kd_depthwise_dsp_scroll(const kd_depthwise_dsp_args *args, const int8_t *input, int16_t *rows,
+                                             int32_t first, int32_t count) {
   const int32_t width = 2 * args->row_words;
   const int32_t room = width - args->padding_columns;
   const int32_t columns = args->input_columns < room ? args->input_columns : room;

@@ -28,9 +28,6 @@
 #define KD_DSP_ASSEMBLY __attribute__((naked, noipa))
 #endif
 
-/* A function of its own, so that its caller keeps the registers. */
-#define KD_DSP_APART __attribute__((noinline))
-
 /* Four inputs from any address. */
 static inline uint32_t kd_dsp_load(const int8_t *from) {
   uint32_t word;

@@ -6,16 +6,9 @@
 
 #include "fixedpoint.h"
 
-/* Functions that are called from many places are not to be copied there. */
-#ifdef __GNUC__
-#define KD_EXPONENTIAL_APART __attribute__((noinline))
-#else
-#define KD_EXPONENTIAL_APART
-#endif
+KD_APART static int32_t kd_exponential_mul(int32_t a, int32_t b) { return kd_high_mul(a, b); }
 
-KD_EXPONENTIAL_APART static int32_t kd_exponential_mul(int32_t a, int32_t b) { return kd_high_mul(a, b); }
-
-KD_EXPONENTIAL_APART static int32_t kd_exponential_shift(int32_t x, int32_t by) { return kd_round_shift(x, by); }
+KD_APART static int32_t kd_exponential_shift(int32_t x, int32_t by) { return kd_round_shift(x, by); }
 
 /* How a difference of int8 values, which is negative or 0, becomes an exponent. */
 typedef struct {
@@ -31,7 +24,7 @@ static inline int32_t kd_exponent_of(const kd_exponent *exponent, int32_t differ
 
 /* exp(a) with 31 fractional bits; a <= 0 has 26.
  * A Taylor series around -1/8 for the part of a below a quarter, times the power of e for each bit of the rest. */
-KD_EXPONENTIAL_APART static int32_t kd_exponential(int32_t a) {
+KD_APART static int32_t kd_exponential(int32_t a) {
   static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
   const int32_t quarter = 1 << 24;
   const int32_t below = (a & (quarter - 1)) - quarter;

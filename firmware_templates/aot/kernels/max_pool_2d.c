@@ -15,7 +15,7 @@
 #include "fixedpoint.h"
 
 /* output[i] = the larger of a[i] and b[i]. Each may be the output itself. */
-KD_POOL_APART static void kd_max_pool_2d_larger(const int8_t *a, const int8_t *b, int8_t *output, int32_t count) {
+KD_APART static void kd_max_pool_2d_larger(const int8_t *a, const int8_t *b, int8_t *output, int32_t count) {
 #ifdef __ARM_FEATURE_SIMD32
   for (; count >= 4; count -= 4, a += 4, b += 4, output += 4) {
     int8x4_t x, y;

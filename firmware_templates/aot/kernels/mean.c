@@ -9,8 +9,8 @@
 #include "fixedpoint.h"
 #include "reduce.h"
 
-KD_REDUCE_APART static void kd_mean_more(const void *args, kd_reduce_lanes *lanes, int32_t offset, int32_t count,
-                                         int32_t step) {
+KD_APART static void kd_mean_more(const void *args, kd_reduce_lanes *lanes, int32_t offset, int32_t count,
+                                  int32_t step) {
   const int8_t *const row0 = lanes->from[0] + offset, *const row1 = lanes->from[1] + offset;
   const int8_t *const row2 = lanes->from[2] + offset, *const row3 = lanes->from[3] + offset;
   int32_t total0 = 0, total1 = 0, total2 = 0, total3 = 0;

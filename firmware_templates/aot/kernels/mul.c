@@ -6,27 +6,8 @@
 #include "mul.h"
 
 #include "broadcast.h"
-#include "fixedpoint.h"
 
-/* A function of its own has the registers for the loop. */
-#ifdef __GNUC__
-#define KD_MUL_APART __attribute__((noinline))
-#else
-#define KD_MUL_APART
-#endif
-
-/* x held in -128 to 127: one instruction where there is one. */
-static inline int32_t kd_mul_saturate(int32_t x) {
-#ifdef __ARM_FEATURE_SAT
-  int32_t result; /* the intrinsic of gcc 12 does not pass -Wsign-conversion */
-  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(x));
-  return result;
-#else
-  return kd_clamp(x, -128, 127);
-#endif
-}
-
-KD_MUL_APART static void kd_mul_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
+KD_APART static void kd_mul_row(const void *arguments, const int8_t *a, const int8_t *b, int8_t *output) {
   const kd_mul_args *args = arguments;
   const int32_t zero_point_a = args->zero_point_a, zero_point_b = args->zero_point_b, multiplier = args->multiplier;
   const int32_t offset = args->offset, shift = args->shift, step_b = args->step_b;
@@ -37,7 +18,7 @@ KD_MUL_APART static void kd_mul_row(const void *arguments, const int8_t *a, cons
     const uint32_t low = ((uint32_t)product & 0x80000000u) | 0x40000000u;
     const int64_t addend = (int64_t)(offset - (product < 0 ? 1 : 0)) * ((int64_t)1 << 32) + (int64_t)low;
     const int32_t sum = (int32_t)(((int64_t)product * multiplier + addend) >> 32);
-    *output++ = (int8_t)kd_mul_saturate(sum >> shift);
+    *output++ = (int8_t)kd_broadcast_saturate(sum >> shift);
     b += step_b;
   } while (a != end);
 }

@@ -37,13 +37,6 @@ typedef struct {
 /* Writes the pixel of the output that a window makes. */
 typedef void (*kd_pool_pixel)(const kd_pool_args *args, const kd_pool_window *window, int8_t *output);
 
-/* A function of its own has the registers for its loops. */
-#ifdef __GNUC__
-#define KD_POOL_APART __attribute__((noinline))
-#else
-#define KD_POOL_APART
-#endif
-
 static inline int32_t kd_pool_least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static inline void kd_pool(kd_pool_pixel pixel, const kd_pool_args *args, const int8_t *input, int8_t *output) {

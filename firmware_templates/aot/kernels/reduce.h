@@ -4,13 +4,6 @@
 
 #include <stdint.h>
 
-/* A function of its own has the registers for four lanes. */
-#ifdef __GNUC__
-#define KD_REDUCE_APART __attribute__((noinline))
-#else
-#define KD_REDUCE_APART
-#endif
-
 #define KD_REDUCE_LANES 4 /* outputs that are made at a time, so that they share the work of the loops */
 
 /* Four outputs in the making: what has come together so far, and where the first input of each lies. */

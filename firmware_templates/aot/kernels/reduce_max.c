@@ -9,8 +9,8 @@
 #include "fixedpoint.h"
 #include "reduce.h"
 
-KD_REDUCE_APART static void kd_reduce_max_more(const void *arguments, kd_reduce_lanes *lanes, int32_t offset,
-                                               int32_t count, int32_t step) {
+KD_APART static void kd_reduce_max_more(const void *arguments, kd_reduce_lanes *lanes, int32_t offset, int32_t count,
+                                        int32_t step) {
   const int32_t inverted = ((const kd_reduce_max_args *)arguments)->inverted;
   for (int32_t i = 0; i < KD_REDUCE_LANES; i++) {
     const int8_t *const from = lanes->from[i] + offset;

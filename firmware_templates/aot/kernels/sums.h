@@ -6,13 +6,6 @@
 
 #include "fixedpoint.h"
 
-/* A function of its own, where inlining would cost registers in an inner loop and flash in each kernel. */
-#if defined(__GNUC__)
-#define KD_APART static __attribute__((noinline, unused))
-#else
-#define KD_APART static inline
-#endif
-
 /* The int8 output for a sum with its bias. */
 static inline int8_t kd_output(uint32_t sum, int32_t multiplier, int32_t shift, int32_t zero_point) {
   const int32_t scaled = kd_requantize(kd_signed(sum), multiplier, shift);
@@ -23,7 +16,8 @@ static inline int8_t kd_output(uint32_t sum, int32_t multiplier, int32_t shift, 
 /* sums[0] and sums[1]: of x[i] * w[i] and of x[i] * next[i], i from -depth to -1. Two sums and what they need fill the
  * registers of a Cortex-M0.
  */
-KD_APART void kd_two_sums(const int8_t *x, const int8_t *w, const int8_t *next, int32_t depth, uint32_t sums[2]) {
+KD_APART static void kd_two_sums(const int8_t *x, const int8_t *w, const int8_t *next, int32_t depth,
+                                 uint32_t sums[2]) {
   uint32_t first = 0;
   uint32_t second = 0;
   int32_t i = -depth;
@@ -40,8 +34,8 @@ KD_APART void kd_two_sums(const int8_t *x, const int8_t *w, const int8_t *next, 
 /* The sums of x[i] * weights[c][i] over `depth` for the first four channels, so that x is loaded once for several
  * products; where there are less than four, the last one stands for those behind it. Returns the weights behind them.
  */
-KD_APART const int8_t *kd_four_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels,
-                                    uint32_t sums[4]) {
+KD_APART static const int8_t *kd_four_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels,
+                                           uint32_t sums[4]) {
   x += depth; /* one index counts up to 0 for all */
   const int8_t *first = weights + depth;
   const int8_t *second = channels > 1 ? first + depth : first;
@@ -84,9 +78,9 @@ KD_APART const int8_t *kd_four_sums(const int8_t *x, const int8_t *weights, int3
  *
  * per_channel is 1, or 0 where one multiplier and one shift serve all channels. depth is 1 or more.
  */
-KD_APART void kd_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels, uint32_t start,
-                      const int32_t *bias, const int32_t *multipliers, const int8_t *shifts, int32_t per_channel,
-                      int32_t zero_point, int8_t *output) {
+KD_APART static void kd_sums(const int8_t *x, const int8_t *weights, int32_t depth, int32_t channels, uint32_t start,
+                             const int32_t *bias, const int32_t *multipliers, const int8_t *shifts, int32_t per_channel,
+                             int32_t zero_point, int8_t *output) {
   for (int32_t c = 0; c < channels; c += 4) {
     uint32_t sums[4];
     weights = kd_four_sums(x, weights, depth, channels - c, sums);
