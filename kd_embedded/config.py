@@ -173,6 +173,16 @@ class StudentSpec(_Section):
         return _one_of(value, students.names())
 
 
+class ExamineSpec(_Section):
+    """[examine]: what is looked at before distilling."""
+
+    probe_epochs: int = Field(
+        10,
+        ge=0,
+        description="Epochs of the student on the labels alone, to compare with; at most a tenth of distill; 0: none.",
+    )
+
+
 class DistillSpec(FitSpec):
     """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * the soft loss of method."""
 
@@ -235,6 +245,7 @@ class RunSpec(_Section):
     data: DataSpec = DataSpec()
     teacher: tuple[TeacherSpec, ...] = Field((TeacherSpec(),), min_length=1)
     student: StudentSpec = StudentSpec()
+    examine: ExamineSpec = ExamineSpec()
     distill: DistillSpec = DistillSpec()
     quantize: QuantizeSpec = QuantizeSpec()
     codegen: CodegenSpec = CodegenSpec()
@@ -307,6 +318,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "data": DataSpec,
     "teacher": TeacherSpec,
     "student": StudentSpec,
+    "examine": ExamineSpec,
     "distill": DistillSpec,
     "quantize": QuantizeSpec,
     "codegen": CodegenSpec,
