@@ -200,9 +200,6 @@ class DistillSpec(FitSpec):
     )
     assistant_arch: str = Field("", description="teacher_assistant only. A student between the two; empty: arch.")
     assistant_width: float = Field(2.0, gt=0.0, le=16.0, description="teacher_assistant only. Multiplies its channels.")
-    ensemble: Literal["probabilities", "logits"] = Field(
-        "probabilities", description="In which of the two several teachers are averaged."
-    )
     epochs: int = Field(150, ge=1, description="Passes over the training data, at most.")
     learning_rate: float = Field(0.01, gt=0.0, description="At its peak.")
 
