@@ -61,6 +61,9 @@ class DataSpec(_Section):
     """[data]: samples, classes, and their three splits."""
 
     source: str = Field("sklearn:digits", description='"sklearn:digits", "npz:FILE" or "images:FOLDER".')
+    unlabelled: str = Field(
+        "", description='Further inputs for the soft targets alone: "npz:FILE" (its array x) or "images:FOLDER".'
+    )
     val_fraction: float = Field(
         0.15, gt=0.0, lt=1.0, description="Share of the samples outside the test split that validates training."
     )
@@ -200,8 +203,33 @@ class DistillSpec(FitSpec):
     )
     assistant_arch: str = Field("", description="teacher_assistant only. A student between the two; empty: arch.")
     assistant_width: float = Field(2.0, gt=0.0, le=16.0, description="teacher_assistant only. Multiplies its channels.")
+    student_layers: tuple[str, ...] = Field(
+        (), description="hints and attention only. Layers compared with those of teacher_layers; none: by resolution."
+    )
+    teacher_layers: tuple[str, ...] = Field((), description="See student_layers.")
     epochs: int = Field(150, ge=1, description="Passes over the training data, at most.")
     learning_rate: float = Field(0.01, gt=0.0, description="At its peak.")
+
+    _layers = field_validator("student_layers", "teacher_layers", mode="before")(_pair)
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        from kd_embedded import recipes
+
+        return _one_of(value, ("auto", *recipes.names()))
+
+    @model_validator(mode="after")
+    def _known_parameters(self) -> DistillSpec:
+        from kd_embedded import recipes
+
+        if self.parameters and self.method == "auto":
+            raise ValueError('parameters are those of one recipe, so name it instead of method = "auto"')
+        try:
+            recipes.parameters(self.method if self.parameters else "kd", self.parameters)
+        except ConfigError as error:
+            raise ValueError(f"{error.where.removeprefix('distill.')}: {error.what}: {error.todo}") from None
+        return self
 
 
 class QuantizeSpec(_Section):

@@ -95,6 +95,10 @@ def _without(name: str) -> Callable[[Arrays], Arrays]:
         (lambda a: a | {"class_names": np.array(["a", "b", "c\0d"])}, "holds a NUL"),
         (lambda a: a | {"class_names": np.array(["a", "b", "\ud800"])}, "is not valid Unicode"),
         (lambda a: a | {"x_train": a["x_train"].astype(np.float64) * 1e300}, "NaN or infinity in sample"),
+        (lambda a: a | {"w_train": np.ones(59)}, "w_train has shape (59,) and dtype float64: give 60 real numbers"),
+        (lambda a: a | {"w_train": np.where(np.arange(60) == 7, -1.0, 1.0)}, "w_train[7] is -1.0: weights are numbers"),
+        (lambda a: a | {"w_train": np.where(np.arange(60) == 8, np.nan, 1.0)}, "w_train[8] is nan"),
+        (lambda a: a | {"w_train": np.zeros(60)}, "w_train is zero throughout"),
     ],
 )
 def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[Arrays], Arrays], says: str) -> None:
@@ -204,6 +208,74 @@ def test_bad_image_folders(tmp_path: Path) -> None:
     _images(tmp_path / "test", ("cat", "cow"), 1)
     with pytest.raises(KdError, match="class 'cow' is not in every split"):
         data.load(spec, tmp_path)
+
+
+def test_weights_of_the_training_samples(tmp_path: Path) -> None:
+    own = {"x_test": np.ones((9, 6, 5, 1), np.float32), "y_test": np.arange(9) % 3}
+    assert _load(tmp_path, _arrays() | own)[0].weights is None
+    found, splits = _load(tmp_path, _arrays() | own | {"w_train": np.arange(60)})
+    assert found.weights is not None and found.weights.dtype == np.float32
+    assert found.weights.tolist() == [*range(60), *[1.0] * 9]
+    assert np.array_equal(found.weights[splits.train], splits.train)
+
+
+def test_unlabelled_inputs_come_last_and_in_no_split(tmp_path: Path) -> None:
+    extra = np.random.default_rng(1).random((7, 6, 5), np.float32)
+    np.savez(tmp_path / "more.npz", x=extra)
+    labelled, _ = _load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)})
+    found, splits = _load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)}, unlabelled="npz:more.npz")
+    assert found.unlabelled.tolist() == [*range(60, 67)]
+    assert np.array_equal(found.x[60:, ..., 0], extra)
+    assert np.array_equal(found.x[:60], labelled.x)
+    assert (found.y[60:] == -1).all() and found.weights is not None and found.weights[60:].tolist() == [1.0] * 7
+    assert np.array_equal(np.sort(np.concatenate([splits.train, splits.val, splits.test])), np.arange(60))
+    spec = DataSpec(source="npz:data.npz", unlabelled="npz:more.npz")
+    before = data.fingerprint(spec, tmp_path)
+    assert before != data.fingerprint(DataSpec(source="npz:data.npz"), tmp_path)
+    np.savez(tmp_path / "more.npz", x=extra + 1)
+    assert data.fingerprint(spec, tmp_path) != before
+
+
+def test_unlabelled_images_lie_as_they_please(tmp_path: Path) -> None:
+    _images(tmp_path / "pictures", ("cat", "dog"), 10)
+    _images(tmp_path / "more", ("a", "b"), 3)
+    (tmp_path / "more" / "a" / "02.png").rename(tmp_path / "more" / "last.png")
+    spec = DataSpec(source="images:pictures", unlabelled="images:more", image_size=(8, 8), color="grayscale")
+    found = data.load(spec, tmp_path)
+    assert found.unlabelled.tolist() == [*range(20, 26)]
+    assert sorted(found.x[20:, 0, 0, 0].tolist()) == [0, 1, 2, 40, 41, 42]
+    assert np.array_equal(found.x, data.load(spec, tmp_path).x)
+    before = data.fingerprint(spec, tmp_path)
+    (tmp_path / "more" / "last.png").unlink()
+    assert data.fingerprint(spec, tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "says"),
+    [
+        ("npz:none.npz", "no such file"),
+        ("npz:labelled.npz", "has no array x; it holds x_train, y_train: save x"),
+        ("npz:flat.npz", "x has shape (7,)"),
+        ("npz:small.npz", "inputs of shape (5, 5, 1) and float32, the labelled ones have (6, 5, 1) and float32"),
+        ("npz:bytes.npz", "inputs of shape (6, 5, 1) and uint8"),
+        ("npz:nan.npz", "NaN or infinity in sample 61"),
+        ("images:none", "no such folder"),
+        ("images:.", "holds no image"),
+        ("sklearn:digits", "gives no unlabelled inputs"),
+        ("tfds:mnist", "data.unlabelled: unknown data source"),
+    ],
+)
+def test_bad_unlabelled_inputs_are_one_line(tmp_path: Path, unlabelled: str, says: str) -> None:
+    x = np.zeros((7, 6, 5), np.float32)
+    np.savez(tmp_path / "labelled.npz", **_arrays())
+    np.savez(tmp_path / "flat.npz", x=x[:, 0, 0])
+    np.savez(tmp_path / "small.npz", x=x[:, :5])
+    np.savez(tmp_path / "bytes.npz", x=x.astype(np.uint8))
+    np.savez(tmp_path / "nan.npz", x=np.where(np.arange(7)[:, None, None] == 1, np.float32(np.nan), x))
+    with pytest.raises(KdError) as caught:
+        _load(tmp_path, _arrays(), unlabelled=unlabelled)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_evenly_takes_from_each_class_in_turn() -> None:

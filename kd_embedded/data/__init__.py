@@ -5,13 +5,18 @@ A source module has two functions::
     load(argument: str, spec: DataSpec, base: Path) -> Data        # reads and checks everything
     fingerprint(argument: str, spec: DataSpec, base: Path) -> str  # hex SHA-256 of what load would read, quickly
 
+and, where it can give inputs without labels, two more for ``data.unlabelled``::
+
+    load_unlabelled(argument: str, spec: DataSpec, base: Path) -> NDArray  # uint8 or float32 [N, ...]
+    fingerprint_unlabelled(argument: str, spec: DataSpec, base: Path) -> str
+
 ``base`` is the folder that relative paths start from. A new source is one new file here.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import plugins
+from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.config import DataSpec, nearest
 from kd_embedded.errors import ConfigError, DataError
 
-TRAIN, VAL, TEST, FREE = 0, 1, 2, 3
+TRAIN, VAL, TEST, FREE, UNLABELLED = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,8 @@ class Data:
 
     ``x`` uint8 or float32 [N, ...] as stored, ``y`` int64 [N] in 0..classes-1, ``part`` int8 [N]: the split a sample
     belongs to by the source's own word (TRAIN, VAL, TEST), or FREE where we are to decide. Models see
-    ``x * scale + offset``.
+    ``x * scale + offset``. Unlabelled samples come last, with part UNLABELLED and label -1. ``weights`` float32 [N]
+    weigh the loss of training samples; None: all alike.
     """
 
     x: NDArray[Any]
@@ -41,6 +48,12 @@ class Data:
     part: NDArray[np.int8]
     scale: float
     offset: float
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def unlabelled(self) -> NDArray[np.int64]:
+        """The positions of the unlabelled samples."""
+        return np.flatnonzero(self.part == UNLABELLED)
 
     @property
     def classes(self) -> int:
@@ -66,16 +79,21 @@ class Splits:
 
 def load(spec: DataSpec, base: Path) -> Data:
     """Loads and checks the data set of ``spec``. Raises ConfigError for a wrong source, DataError for wrong data."""
-    module, argument = _source(spec)
+    module, argument = _source(spec.source, "data.source")
     data: Data = module.load(argument, spec, base)
+    if spec.unlabelled:
+        data = _with_unlabelled(data, spec, base)
     _check(data, spec.source)
     return data
 
 
 def fingerprint(spec: DataSpec, base: Path) -> str:
     """Hex SHA-256 of the bytes that ``load`` would read."""
-    module, argument = _source(spec)
+    module, argument = _source(spec.source, "data.source")
     found: str = module.fingerprint(argument, spec, base)
+    if spec.unlabelled:
+        module, argument = _unlabelled_source(spec)
+        found = sha256_bytes(f"{found} {module.fingerprint_unlabelled(argument, spec, base)}".encode())
     return found
 
 
@@ -117,12 +135,41 @@ def evenly(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     return order[np.argsort(ranks[order], kind="stable")][:count]
 
 
-def _source(spec: DataSpec) -> tuple[ModuleType, str]:
-    name, _, argument = spec.source.partition(":")
+def _source(source: str, where: str) -> tuple[ModuleType, str]:
+    name, _, argument = source.partition(":")
     known = plugins.names(list(__path__))
     if name not in known:
-        raise ConfigError(f"unknown data source {spec.source!r}", where="data.source", todo=nearest(name, known))
+        raise ConfigError(f"unknown data source {source!r}", where=where, todo=nearest(name, known))
     return importlib.import_module(f"{__name__}.{name}"), argument
+
+
+def _unlabelled_source(spec: DataSpec) -> tuple[ModuleType, str]:
+    module, argument = _source(spec.unlabelled, "data.unlabelled")
+    if not hasattr(module, "load_unlabelled"):
+        what = f"{spec.unlabelled!r} gives no unlabelled inputs"
+        raise ConfigError(what, where="data.unlabelled", todo='use "npz:FILE" or "images:FOLDER"')
+    return module, argument
+
+
+def _with_unlabelled(data: Data, spec: DataSpec, base: Path) -> Data:
+    module, argument = _unlabelled_source(spec)
+    extra = module.load_unlabelled(argument, spec, base)
+    if extra.shape[1:] != data.input_shape or extra.dtype != data.x.dtype:
+        raise DataError(
+            f"inputs of shape {extra.shape[1:]} and {extra.dtype}, the labelled ones have {data.input_shape} and "
+            f"{data.x.dtype}",
+            where=spec.unlabelled,
+            todo="make them agree",
+        )
+    count = len(extra)
+    weights = data.weights
+    return replace(
+        data,
+        x=np.concatenate([data.x, extra]),
+        y=np.concatenate([data.y, np.full(count, -1, np.int64)]),
+        part=np.concatenate([data.part, np.full(count, UNLABELLED, np.int8)]),
+        weights=None if weights is None else np.concatenate([weights, np.ones(count, np.float32)]),
+    )
 
 
 def _check(data: Data, where: str) -> None:

@@ -1,5 +1,7 @@
 """``images:FOLDER``: one folder a class, or ``train/``, and perhaps ``val/`` and ``test/``, that hold such folders.
 
+Unlabelled images lie in FOLDER as they please.
+
 Files are decoded and resized by Keras' own loader (JPEG, PNG, BMP, GIF).
 """
 
@@ -41,12 +43,40 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
 
 def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
     """SHA-256 over the relative names and contents of all images, in order."""
+    return _fingerprint([(folder, _images(folder)) for folder, _ in _folders(argument, base)])
+
+
+def load_unlabelled(argument: str, spec: DataSpec, base: Path) -> NDArray[Any]:
+    """uint8 [N, H, W, 3 or 1], in the order of the names. Raises DataError for no image or a file that is none."""
+    folder = _flat(argument, base)
+    paths = _below(folder)
+    if not paths:
+        raise DataError("holds no image", where=str(folder), todo="JPEG, PNG, BMP and GIF are read")
+    images: NDArray[Any] = np.concatenate(_batches(folder, paths, spec, labels=None))
+    return images
+
+
+def fingerprint_unlabelled(argument: str, spec: DataSpec, base: Path) -> str:
+    """SHA-256 over the relative names and contents of all images, in order."""
+    folder = _flat(argument, base)
+    return _fingerprint([(folder, _below(folder))])
+
+
+def _fingerprint(images: list[tuple[Path, list[Path]]]) -> str:
     total = hashlib.sha256()
-    for folder, _ in _folders(argument, base):
-        for path in _images(folder):
+    for folder, paths in images:
+        for path in paths:
             total.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
             total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
+
+
+def _flat(argument: str, base: Path) -> Path:
+    folder = locate(base, argument)
+    if not argument or not folder.is_dir():
+        todo = 'data.unlabelled is "images:FOLDER", relative to kd.toml'
+        raise DataError("no such folder", where=str(folder), todo=todo)
+    return folder
 
 
 def _folders(argument: str, base: Path) -> list[tuple[Path, int]]:
@@ -67,15 +97,18 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _images(folder: Path) -> list[Path]:
     """All images in the order of Keras' loader: by class, then by name."""
-    classes = (folder / name for name in _class_names(folder))
-    return [path for one in classes for path in sorted(one.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+    return [path for name in _class_names(folder) for path in _below(folder / name)]
 
 
-def _broken(folder: Path) -> str:
+def _below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+
+
+def _broken(folder: Path, paths: list[Path]) -> str:
     """The first image that TensorFlow cannot decode, and why."""
     import tensorflow as tf
 
-    for path in _images(folder):
+    for path in paths:
         try:
             tf.io.decode_image(path.read_bytes(), expand_animations=False)
         except Exception as error:  # TensorFlow's own errors; their last part is the decoder's word
@@ -85,8 +118,15 @@ def _broken(folder: Path) -> str:
 
 def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
     for name in names:
-        if not any(path.suffix.lower() in _SUFFIXES for path in (folder / name).rglob("*")):
+        if not _below(folder / name):
             raise DataError(f"class {name!r} holds no image", where=str(folder), todo="JPEG, PNG, BMP and GIF are read")
+    pairs = _batches(folder, _images(folder), spec, labels="inferred", label_mode="int", class_names=list(names))
+    x, y = zip(*pairs, strict=True)
+    return np.concatenate(x), np.concatenate(y).astype(np.int64)
+
+
+def _batches(folder: Path, paths: list[Path], spec: DataSpec, **labels: Any) -> list[Any]:
+    """What Keras' loader gives for ``folder``, a batch at a time: images as bytes, or such images and their labels."""
     keras_files.start_tensorflow()
     import keras
 
@@ -94,22 +134,20 @@ def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArr
         with silenced():  # TensorFlow tells the end of each data set on stderr
             batches = keras.utils.image_dataset_from_directory(
                 str(folder),
-                labels="inferred",
-                label_mode="int",
-                class_names=list(names),
                 color_mode=spec.color,
                 batch_size=256,
                 image_size=spec.image_size,
                 shuffle=False,
                 verbose=False,
+                **labels,
             )
-            pairs = [(_bytes(images.numpy()), labels.numpy()) for images, labels in batches]
+            if labels["labels"] is None:
+                return [_bytes(images.numpy()) for images in batches]
+            return [(_bytes(images.numpy()), found.numpy()) for images, found in batches]
     except Exception:  # TensorFlow's own errors, which do not name the file
         with silenced():
-            what = _broken(folder)
+            what = _broken(folder, paths)
         raise DataError(what, where=str(folder), todo="remove or repair it") from None
-    x, y = zip(*pairs, strict=True)
-    return np.concatenate(x), np.concatenate(y).astype(np.int64)
 
 
 def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """``npz:FILE``: the user's own arrays ``x_train``, ``y_train``, optional ``x_val``, ``y_val``, ``x_test``, ``y_test``.
 
 ``x_*`` is [N, ...] of any real type; [N, H, W] gets a channel axis. ``y_*`` is integer [N] from 0, or strings. Optional
-``class_names`` [C] names the classes. Pickled objects are refused.
+``class_names`` [C] names the classes, optional ``w_train`` [N] weighs the training samples. Unlabelled inputs are one
+array ``x``. Pickled objects are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 def load(argument: str, spec: DataSpec, base: Path) -> Data:
     """Reads FILE. Raises DataError naming the array that is absent, misshapen or out of range."""
     path = _existing(argument, base)
-    arrays = _read(path)
+    arrays = _read(path, ("x_train", "y_train"))
     found = [name for name in _PARTS if f"x_{name}" in arrays]
     for name in found:
         _check_pair(arrays, name, str(path))
@@ -32,12 +33,25 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
     y, names = _classes(raw, arrays.get("class_names"), str(path))
     own = {name: FREE if name == "train" else part for name, part in _PARTS.items()}
     part = np.concatenate([np.full(len(arrays[f"x_{name}"]), own[name], np.int8) for name in found])
-    return Data(x, y, names, part, spec.scale or (1 / 255 if x.dtype == np.uint8 else 1.0), spec.offset)
+    scale = spec.scale or (1 / 255 if x.dtype == np.uint8 else 1.0)
+    return Data(x, y, names, part, scale, spec.offset, _weights(arrays, len(x), str(path)))
+
+
+def load_unlabelled(argument: str, spec: DataSpec, base: Path) -> NDArray[Any]:
+    """The array ``x`` of FILE. Raises DataError where it is absent, empty or no array of inputs."""
+    path = _existing(argument, base)
+    x = _read(path, ("x",))["x"]
+    if x.ndim < 2 or not len(x):
+        raise DataError(f"x has shape {x.shape}", where=str(path), todo="it should be [N, ...]")
+    return _inputs(x, "x", str(path))
 
 
 def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
     """SHA-256 of the file."""
     return sha256_file(_existing(argument, base))
+
+
+fingerprint_unlabelled = fingerprint
 
 
 def _existing(argument: str, base: Path) -> Path:
@@ -47,7 +61,7 @@ def _existing(argument: str, base: Path) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Path, needed: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -55,10 +69,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError("it holds something that is no array")
     except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
         raise DataError(f"is not a readable .npz: {error}", where=str(path), todo="save it with numpy.savez") from None
-    for name in ("x_train", "y_train"):
+    for name in needed:
         if name not in arrays:
             held = ", ".join(sorted(arrays)) or "nothing"
-            raise DataError(f"has no array {name}; it holds {held}", where=str(path), todo="save x_train and y_train")
+            todo = f"save {' and '.join(needed)}"
+            raise DataError(f"has no array {name}; it holds {held}", where=str(path), todo=todo)
     return arrays
 
 
@@ -78,6 +93,26 @@ def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str) -> None:
         )
     if not len(x):
         raise DataError(f"x_{name} is empty", where=where, todo="give it samples, or leave the array out")
+
+
+def _weights(arrays: dict[str, NDArray[Any]], samples: int, where: str) -> NDArray[np.float32] | None:
+    """float32 [samples]: ``w_train`` for the training samples, which come first, 1 for the others."""
+    given = arrays.get("w_train")
+    if given is None:
+        return None
+    count = len(arrays["x_train"])
+    if given.shape != (count,) or given.dtype.kind not in "buif":
+        what = f"w_train has shape {given.shape} and dtype {given.dtype}"
+        raise DataError(what, where=where, todo=f"give {count} real numbers, one for each sample of x_train")
+    weights = np.ones(samples, np.float32)
+    weights[:count] = given
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        what = f"w_train[{wrong[0]}] is {given[wrong[0]]}"
+        raise DataError(what, where=where, todo="weights are numbers from 0 up")
+    if not weights[:count].any():
+        raise DataError("w_train is zero throughout", where=where, todo="give the samples that count a weight")
+    return weights
 
 
 def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
