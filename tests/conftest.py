@@ -18,6 +18,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 # stands in for the latter, does not compute what the device does. test_interpreters sees to it that both are there
 # where they exist, so that these skip nothing by accident.
 needs_tflm = pytest.mark.skipif(bool(interpreters.available()["tflm"]), reason="needs the tflite-micro wheel")
+needs_builtin_ref = pytest.mark.skipif(interpreters.oracle() != "builtin_ref", reason="needs tflite-runtime")
 needs_reference = pytest.mark.skipif(
     bool(interpreters.available()["tflm"]) or interpreters.oracle() != "builtin_ref",
     reason="needs tflite-runtime and the tflite-micro wheel",

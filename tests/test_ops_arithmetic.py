@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from kd_embedded.errors import KdError, ModelError
 from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, quantize_multiplier
 from kd_embedded.ops import _libm, _sums
 from kd_embedded.program import Array, Call, Overlap, Target
-from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model
+from tests.conftest import needs_builtin_ref
 from tests.kernel_runner import Job, Runner
 from tests.tflite_builder import O, T, build
 
@@ -56,10 +56,9 @@ def _cases(name: str, count: int = _BATCH) -> list[Case]:
     return [CASES[name](Draw.seeded(zlib.crc32(name.encode()), i)) for i in range(count)]
 
 
+@needs_builtin_ref
 @pytest.mark.parametrize("name", _OPS)
 def test_reference_is_builtin_ref(name: str) -> None:
-    if interpreters.oracle() != "builtin_ref":
-        pytest.skip("needs tflite-runtime")
     cases, compared = _cases(name), 0
     for case, wanted in zip(cases, legs.expected(cases), strict=True):
         found = legs.numpy_leg(case)
@@ -215,25 +214,6 @@ def test_rows_with_a_huge_scale(name: str, runner: Runner) -> None:
     for run, areas in zip(runs, runner.run([run.job for run in runs]), strict=True):
         assert np.array_equal(areas[run.area], run.wanted)
         assert len(set(run.wanted.tolist())) == 2
-
-
-def test_attributes_of_another_op_are_refused() -> None:
-    """The reference would read none; ours would read what has the same name. The reader refuses such files, too."""
-    tensors = [T([1, 4]), T([1, 4], scale=0.2), T([1, 4], scale=0.3)]
-    graph = parse_model(build(tensors, [O("ADD", [0, 1], [2], "AddOptions", version=2)], [0, 1]), "model")
-    _check(graph)
-    foreign = replace(graph.ops[0], options={"fused_activation_function": "RELU"})
-    with pytest.raises(
-        ModelError, match=r"op 0 \(ADD\) has the attributes fused_activation_function, which are another"
-    ):
-        _check(replace(graph, ops=(foreign,)))
-
-
-def _check(graph: Graph) -> None:
-    """What the op's file says of the first op."""
-    accepts = ops.spec(graph.ops[0].name).accepts
-    assert accepts is not None
-    accepts(graph, graph.ops[0])
 
 
 @pytest.mark.parametrize("name", ["ADD", "MUL", "PRELU"])

@@ -158,7 +158,6 @@ def test_quantization_parameters_as_toco_wrote_them() -> None:
         (build([T([1, 4], scale=-1.0), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
         (build([T([1, 4], scale=float("nan")), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
         (build([T([1, 4], zero_point=400), T([1, 4])], [O("RELU", [0], [1])]), "impossible quantization"),
-        (build([T([1, 4]), T([1, 4])], [O("ADD", [0, 0], [1], "MulOptions")]), "an operator ADD has MulOptions"),
         (b"", "TFL3"),
         (b"\0" * 64, "TFL3"),
         (b"\xff\xff\xff\x7fTFL3" + b"\xff" * 200, "damaged"),
@@ -168,6 +167,25 @@ def test_what_is_no_model_is_refused(model: bytes, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
         parse_model(model, "some.tflite")
     assert str(caught.value).startswith("some.tflite: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(("ADD", "MulOptions"), ("SUB", "AddOptions"), ("MUL", "AddOptions"), ("MAXIMUM", "AddOptions")),
+        *(("CONV_2D", "DepthwiseConv2DOptions"), ("DEPTHWISE_CONV_2D", "Conv2DOptions")),
+        *(("TRANSPOSE_CONV", "Conv2DOptions"), ("FULLY_CONNECTED", "Conv2DOptions")),
+        *(("AVERAGE_POOL_2D", "Conv2DOptions"), ("MAX_POOL_2D", "Conv2DOptions")),
+        *(("MEAN", "ReshapeOptions"), ("REDUCE_MAX", "ReshapeOptions"), ("REDUCE_MIN", "ReshapeOptions")),
+        *(("ARG_MAX", "ArgMinOptions"), ("ARG_MIN", "ReducerOptions")),
+        *(("SOFTMAX", "LeakyReluOptions"), ("LEAKY_RELU", "SoftmaxOptions"), ("GELU", "ReducerOptions")),
+    ],
+)
+def test_options_of_another_op_are_refused(name: str, options: str) -> None:
+    """The reference would take what lies in its memory; ours would read what has the same name."""
+    model = build([T([1, 4]), T([1, 4])], [O(name, [0, 0], [1], options)])
+    with pytest.raises(ModelError, match=f"an operator {name} has {options}"):
+        parse_model(model, "some.tflite")
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._layers import window
 from kd_embedded.ops._weights import activation, activation_range, result
 from kd_embedded.ops.spec import OpSpec, Values, output_tensor, refuse
 from kd_embedded.program import Array, Call, Overlap, Step, Target
 from kd_embedded.tflite.graph import Graph, Op
 
-_ATTRIBUTES = ("padding", "stride_w", "stride_h", "filter_width", "filter_height", "fused_activation_function")
 _MAX_SIZE = 1 << 15  # of windows and strides: no image is wider, and the sums of bytes stay within int32
 
 
@@ -119,7 +117,6 @@ def _largest(x: NDArray[Any], axis: Axis, at: int) -> NDArray[Any]:
 
 def _pool(graph: Graph, op: Op) -> Pool:
     source, output = activation(graph, op, 0), result(graph, op)
-    check_attributes(graph, op, *_ATTRIBUTES)
     if len(source.shape) != 4 or len(output.shape) != 4 or source.shape[3] != output.shape[3]:
         raise refuse(graph, op, f"makes shape {list(output.shape)} of {list(source.shape)}")
     rows, columns = _axis(graph, op, 1, "h", "height"), _axis(graph, op, 2, "w", "width")

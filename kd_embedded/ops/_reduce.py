@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._weights import activation, result
 from kd_embedded.ops.spec import Values, elements, input_tensor, output_tensor, refuse
 from kd_embedded.program import Array, Overlap
@@ -29,7 +28,6 @@ def reduced_axes(graph: Graph, op: Op) -> tuple[int, ...]:
     """
     source, output, tensor = activation(graph, op, 0), result(graph, op), input_tensor(graph, op, 1)
     rank = len(source.shape)
-    check_attributes(graph, op, "keep_dims")
     if tensor.data is None or tensor.dtype != "int32":
         raise refuse(graph, op, f"has axes (tensor {tensor.name}) that are not constant int32")
     axes = [int(axis) for axis in tensor.data.reshape(-1)]

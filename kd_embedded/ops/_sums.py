@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, quantize_multiplier, wrap32
 from kd_embedded.kernels.clamp import clamp
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._binary import Walk, binary_op, operand_quant, output_quant
 from kd_embedded.ops._lookup import ALL_VALUES
 from kd_embedded.ops._weights import activation_range
@@ -73,7 +72,6 @@ def sum_op(name: str, sign: int, rank: int) -> OpSpec:
     """The OpSpec of ADD (``sign`` 1) or SUB (-1), whose reference broadcasts over ``rank`` axes."""
 
     def function(graph: Graph, op: Op) -> Any:
-        check_attributes(graph, op, "fused_activation_function", "pot_scale_int16")
         found, (low, high) = _sum(graph, op, sign), activation_range(graph, op, output_tensor(graph, op))
         return lambda first, second: np.clip(found.compute(first, second), low, high)
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._libm import tanhf
 from kd_embedded.ops._lookup import float_table, lookup_op
 from kd_embedded.tflite.graph import Graph, Op
@@ -24,7 +23,6 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
     The C library's erff is off by less than a unit in the last place, so rounding the exact value gives its result but
     in rare cases.
     """
-    check_attributes(graph, op, "approximate")
     return float_table(graph, op, _approximate if op.options.get("approximate", False) else _exact)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, wrap32
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._lookup import ALL_VALUES, divide32, lookup_op, multiplier, scales, zero_points
 from kd_embedded.ops.spec import refuse
 from kd_embedded.tflite.graph import Graph, Op
@@ -21,7 +20,6 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
     internal/reference/leaky_relu.h, QuantizeLeakyRelu.
     """
     (scale, output_scale), (zero_point, output_zero_point) = scales(graph, op), zero_points(graph, op)
-    check_attributes(graph, op, "alpha")
     alpha = float(op.options.get("alpha", 0.0))
     if not np.isfinite(alpha):
         raise refuse(graph, op, f"has alpha {alpha}")

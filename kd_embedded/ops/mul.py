@@ -13,7 +13,6 @@ import numpy as np
 
 from kd_embedded.fixedpoint import multiply_by_quantized_multiplier, wrap32
 from kd_embedded.kernels.clamp import clamp
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._binary import Walk, binary_op, operand_quant, output_quant
 from kd_embedded.ops._lookup import divide32, multiplier
 from kd_embedded.ops._weights import activation_range
@@ -32,7 +31,6 @@ def _factor(graph: Graph, op: Op) -> tuple[int, int]:
 
 def _function(graph: Graph, op: Op) -> Any:
     """Source: internal/reference/integer_ops/mul.h, MulElementwise."""
-    check_attributes(graph, op, "fused_activation_function")
     factor, (low, high) = _factor(graph, op), activation_range(graph, op, output_tensor(graph, op))
     zero_1, zero_2 = (operand_quant(graph, op, position)[1] for position in (0, 1))
     zero_point = output_quant(graph, op)[1]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.fixedpoint import rounding_divide_by_pot
-from kd_embedded.ops._attributes import check_attributes
 from kd_embedded.ops._exponential import MAX_DEPTH, SUM_BITS, Exponent, exponent, exponentials, high_mul, reciprocals
 from kd_embedded.ops._lookup import scales, zero_points
 from kd_embedded.ops.spec import OpSpec, Values, elements, input_tensor, output_tensor, refuse
@@ -56,7 +55,6 @@ def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
 def _exponent(graph: Graph, op: Op) -> Exponent:
     """Source: tensorflow/lite/kernels/activations.cc (v2.14), SoftmaxPrepare<kReference>."""
     (scale, output_scale), (_, zero_point) = scales(graph, op), zero_points(graph, op)
-    check_attributes(graph, op, "beta")
     shape, beta = input_tensor(graph, op, 0).shape, float(op.options.get("beta", 0.0))
     if output_tensor(graph, op).shape != shape or not shape:
         raise refuse(graph, op, f"makes shape {list(output_tensor(graph, op).shape)} of {list(shape)}")
