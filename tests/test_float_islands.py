@@ -12,7 +12,7 @@ from kd_embedded.aot import compile_model
 from kd_embedded.errors import ModelError
 from kd_embedded.program import Call, Target
 from kd_embedded.tflite.read import parse_model
-from tests.conftest import needs_tflm
+from tests.conftest import needs_builtin_ref, needs_tflm
 from tests.tflite_builder import O, T, build
 
 _ALL = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
@@ -28,10 +28,9 @@ def _model(functions: Sequence[str], source: tuple[float, int], output: tuple[fl
     return build(tensors, [*ops, O("QUANTIZE", [last], [last + 1])])
 
 
+@needs_builtin_ref
 @pytest.mark.parametrize("functions", [[], ["NEG"], ["SQUARE"], ["NEG", "SQUARE", "SQRT"]])
 def test_is_builtin_ref(functions: list[str]) -> None:
-    if interpreters.oracle() != "builtin_ref":
-        pytest.skip("needs tflite-runtime")
     rng, models = np.random.default_rng(len(functions)), []
     for _ in range(40):
         scale = float(np.float32(2.0 ** rng.uniform(-10, 6)))

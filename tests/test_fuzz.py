@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import require_tool
+from conftest import needs_builtin_ref, require_tool
 from fuzz import graphs, macs, moves
 from fuzz.build import Case
 from fuzz.draw import Draw, shrink
@@ -22,10 +22,8 @@ from fuzz.strategies import cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kd_embedded import interpreters
 from kd_embedded.errors import ModelError
 
-needs_builtin_ref = pytest.mark.skipif(interpreters.oracle() != "builtin_ref", reason="needs tflite-runtime")
 _EMULATED = ("arm-none-eabi-gcc", "qemu-system-arm")
 _COUNT = 240  # cases of each leg
 

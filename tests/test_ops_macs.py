@@ -17,6 +17,7 @@ from kd_embedded.errors import ModelError
 from kd_embedded.program import Call, Overlap, Step, Target
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 from kd_embedded.tflite.read import parse_model
+from tests.conftest import needs_builtin_ref
 from tests.kernel_runner import Job, Runner
 from tests.mac_models import Case, batches, convolutions, dense_layers, depthwise_convolutions, transposed_convolutions
 from tests.tflite_builder import O, T, build
@@ -77,11 +78,10 @@ def _value(graph: Graph, index: int, case: Case) -> NDArray[Any] | None:
     return case.inputs.reshape(-1, *tensor.shape) if tensor.data is None else tensor.data[np.newaxis]
 
 
+@needs_builtin_ref
 @pytest.mark.parametrize("kind", _STRATEGIES)
 def test_reference_is_builtin_ref(kind: str) -> None:
     """The converter never writes what is refused here, and the oracle refuses nothing that is accepted."""
-    if interpreters.oracle() != "builtin_ref":
-        pytest.skip("needs tflite-runtime")
 
     @_quick
     @given(batches(_STRATEGIES[kind]))

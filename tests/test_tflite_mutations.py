@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_builtin_ref
 from fuzz.build import Case
 from fuzz.draw import Draw
 from fuzz.legs import difference, expected, numpy_leg
 from fuzz.session import CASES
 from tflite_builder import O, T, build, dense, relu6_alone
 
-from kd_embedded import aot, interpreters, reference
+from kd_embedded import aot, reference
 from kd_embedded.errors import KdError, ModelError
 from kd_embedded.program import Target
 from kd_embedded.tflite.analyze import analyze
@@ -104,7 +105,7 @@ def test_mutants_end_in_a_kd_error_or_a_result(part: int) -> None:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < _MEMORY_BYTES
 
 
-@pytest.mark.skipif(interpreters.oracle() != "builtin_ref", reason="needs tflite-runtime")
+@needs_builtin_ref
 def test_mutants_that_are_models_are_computed_as_builtin_ref_does() -> None:
     rng, cases = np.random.default_rng(200), []
     while len(cases) < 150:
