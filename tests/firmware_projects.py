@@ -44,7 +44,7 @@ def plan(out: Path, board: str = "esp32", model: bytes = b"", **changes: object)
         "provenance": {"config_sha256": "0123abcd", "test_accuracy": "97.10 %"},
         "arena": Arena(TINY_ARENA, probed=True),
     }
-    return codegen.plan(data, load_board(board), out, **{**arguments, **changes})  # type: ignore[arg-type]
+    return codegen.plan(data, load_board(board), out, **{**arguments, **changes})
 
 
 def build_host(project: Path, replaced: Mapping[str, str] | None = None) -> Path:

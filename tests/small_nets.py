@@ -60,7 +60,7 @@ class _Net:
 
     def dense(self, source: int, channels: int) -> int:
         depth = int(np.prod(self.tensors[source].shape))
-        flat = self.activation((1, depth), float(self.tensors[source].scale), int(self.tensors[source].zero_point))  # type: ignore[arg-type]
+        flat = self.activation((1, depth), float(self.tensors[source].scale), int(self.tensors[source].zero_point))
         shape = self.constant((2,), "int32", None)
         self.tensors[shape].data = np.array([1, depth])
         self.ops.append(O("RESHAPE", [source, shape], [flat]))

@@ -58,7 +58,7 @@ def test_template_is_a_right_board(folder: Path) -> None:
 
 def test_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_board("pico").flash_bytes = 1  # type: ignore[misc]
+        load_board("pico").flash_bytes = 1
 
 
 def test_no_such_board_names_the_nearest() -> None:

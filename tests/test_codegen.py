@@ -69,7 +69,7 @@ def test_regenerating_keeps_the_users_sensor_function(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("board", board_names())
 def test_every_boards_platformio_ini_is_right(board: str, tmp_path: Path) -> None:
-    from platformio.project.config import ProjectConfig  # type: ignore[import-untyped]
+    from platformio.project.config import ProjectConfig
 
     projects.plan(tmp_path / "out", board).write()
     path = tmp_path / "out/platformio.ini"
@@ -184,7 +184,7 @@ def test_a_clash_of_the_name_with_the_code_around_it(tmp_path: Path) -> None:
 
 def refused(tmp_path: Path, what: str, **changes: object) -> None:
     with pytest.raises(KdError, match=what) as caught:
-        projects.plan(tmp_path / "out", **changes).write()  # type: ignore[arg-type]
+        projects.plan(tmp_path / "out", **changes).write()
     assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
 
 

@@ -64,7 +64,7 @@ def test_a_wrong_golden_byte_fails_the_selftest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("board", board_names())
 def test_no_board_needs_a_library(board: str, tmp_path: Path) -> None:
-    from platformio.project.config import ProjectConfig  # type: ignore[import-untyped]
+    from platformio.project.config import ProjectConfig
 
     plan = project(tmp_path / "out", board)
     plan.write()

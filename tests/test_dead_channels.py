@@ -125,7 +125,7 @@ class Net:
     def pool(self, name: str, source: int, padding: int = SAME) -> int:
         tensor = self.tensors[source]
         size = self._size(source, (2, 2), padding)
-        output = self.activation((1, *size, self.shape(source)[3]), tensor.scale, tensor.zero_point)  # type: ignore[arg-type]
+        output = self.activation((1, *size, self.shape(source)[3]), tensor.scale, tensor.zero_point)
         attributes = {"Padding": padding, "StrideH": 1, "StrideW": 1, "FilterHeight": 2, "FilterWidth": 2}
         self.ops.append(O(name, [source], [output], "Pool2DOptions", attributes, version=2))
         return output
@@ -139,7 +139,7 @@ class Net:
     def concat(self, sources: list[int]) -> int:
         first = self.tensors[sources[0]]
         channels = sum(self.shape(source)[-1] for source in sources)
-        output = self.activation((*self.shape(sources[0])[:-1], channels), first.scale, first.zero_point)  # type: ignore[arg-type]
+        output = self.activation((*self.shape(sources[0])[:-1], channels), first.scale, first.zero_point)
         for source in sources:
             self.tensors[source].scale, self.tensors[source].zero_point = first.scale, first.zero_point
         self.ops.append(O("CONCATENATION", sources, [output], "ConcatenationOptions", {"Axis": -1}, version=2))
@@ -148,7 +148,7 @@ class Net:
     def flatten(self, source: int) -> int:
         tensor, size = self.tensors[source], int(np.prod(self.shape(source)))
         shape = self.add_tensor(T([2], "int32", None, data=np.array([1, size])))
-        output = self.activation((1, size), tensor.scale, tensor.zero_point)  # type: ignore[arg-type]
+        output = self.activation((1, size), tensor.scale, tensor.zero_point)
         self.ops.append(O("RESHAPE", [source, shape], [output], "ReshapeOptions"))
         return output
 

@@ -88,7 +88,7 @@ def test_the_first_wrong_op_is_found(monkeypatch: pytest.MonkeyPatch, op: int) -
     """A weight of one op is changed in the generated C."""
 
     def spoilt(*arguments: object) -> dict[str, str]:
-        files = single_file(*arguments)  # type: ignore[arg-type]
+        files = single_file(*arguments)
         return {name: spoil(text) for name, text in files.items()}
 
     def spoil(text: str) -> str:

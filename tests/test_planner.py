@@ -19,7 +19,7 @@ from kd_embedded.program import Alias, Array, Call, Family, Optimize, Overlap, S
 
 DATA = Path(__file__).resolve().parent / "data"
 POISON = ("poison", 0)
-ARRAY = Array("weights", None)  # type: ignore[arg-type]  # an operand that is no tensor
+ARRAY = Array("weights", None)  # an operand that is no tensor
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def test_the_machine_notices_what_it_is_there_for() -> None:
         ("same", 0, {0: 0, 1: 0}, {0: 4, 1: 0}),
         ("same", 0, {0: 0, 1: 0}, {0: 0, 1: 4}),
     ):
-        case = chain([32, 32], (Overlap(0, kind, gap),))  # type: ignore[arg-type]
+        case = chain([32, 32], (Overlap(0, kind, gap),))
         assert survives(case, good, [None])
         assert not survives(case, bad, [None])
 

@@ -29,12 +29,12 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that carry the layer itself, so that the schedule is tested and not the C code."""
 
     def layer_call(layer: Layer, op: int, target: Target) -> tuple[Call, ...]:
-        return (Call("layer", op, (layer.input,), (layer.output,), {"layer": layer}, scratch=4),)  # type: ignore[dict-item]
+        return (Call("layer", op, (layer.input,), (layer.output,), {"layer": layer}, scratch=4),)
 
     def add_call(graph: Graph, op: Op, target: Target) -> tuple[Call, ...]:
         overlaps = (Overlap(0, "same"), Overlap(1, "same"))
         held = {"graph": graph, "op": op}
-        return (Call("add", op.index, op.inputs, op.outputs, held, overlaps=overlaps),)  # type: ignore[arg-type]
+        return (Call("add", op.index, op.inputs, op.outputs, held, overlaps=overlaps),)
 
     real = ops.spec
     add = replace(real("ADD"), lower=add_call)
@@ -79,7 +79,7 @@ def _do(call: Call, places: list[Any], at: Any, i: int) -> None:
         at(places[1], result.size, i)[:] = result.reshape(-1)
     else:
         graph, op = call.args["graph"], call.args["op"]
-        size = graph.tensors[op.outputs[0]].bytes  # type: ignore[union-attr]
+        size = graph.tensors[op.outputs[0]].bytes
         both = [at(place, size, i).copy() for place in places[:2]]
         at(places[2], size, i)[:] = both[0] // 2 + both[1] // 2  # any function of both
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kd_embedded import distill, keras_files, training
+from kd_embedded import keras_files, soft_targets, training
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import Progress, Task
@@ -16,7 +17,8 @@ from kd_embedded.teachers.keras import KerasTeacher
 
 _X = np.random.default_rng(0).random((150, 6, 6, 1), np.float32)
 _Y = (_X.mean((1, 2, 3)) * 30).astype(np.int64) % 3
-_SAMPLES = training.Samples(lambda i: _X[:110][i], _Y[:110], lambda i: _X[110:][i], _Y[110:])
+_ONES = np.ones(110, np.float32)
+_SAMPLES = training.Samples(lambda i: _X[:110][i], _Y[:110], _ONES, lambda i: _X[110:][i], _Y[110:])
 
 
 def _model() -> Any:
@@ -78,7 +80,7 @@ def test_a_killed_fit_resumes_to_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     keys = {"augment_shift": 1, "augment_flip": True, "augment_noise": 0.1, "class_weights": "balanced"}
-    spec = FitSpec(epochs=6, batch_size=32, optimizer=optimizer, **keys)  # type: ignore[arg-type]
+    spec = FitSpec(epochs=6, batch_size=32, optimizer=optimizer, **keys)
     whole = _model()
     history = _fit(whole, spec, tmp_path / "whole")
     with pytest.raises(_KilledError):
@@ -116,10 +118,10 @@ def test_soft_targets_alone_teach(tmp_path: Path) -> None:
     _fit(teacher, FitSpec(epochs=30, batch_size=16, learning_rate=0.02), tmp_path / "teacher")
     logits = KerasTeacher(teacher).logits(_X[:110], np.arange(110))
     student = _model()
-    objective = training.Objective(distill.cached(logits), alpha=1.0, temperature=2.0)
+    objective = training.Objective(soft_targets.cached(logits), alpha=1.0, temperature=2.0)
     history = _fit(student, FitSpec(epochs=30, batch_size=16, learning_rate=0.02), tmp_path, objective=objective)
     assert history[-1]["loss"] < history[0]["loss"] / 3
-    live = training.Objective(distill.live(KerasTeacher(teacher), np.arange(110)), alpha=1.0, temperature=2.0)
+    live = training.Objective(soft_targets.live(KerasTeacher(teacher), np.arange(110)), alpha=1.0, temperature=2.0)
     first = _fit(
         _model(),
         FitSpec(epochs=1, batch_size=16, learning_rate=0.02, warmup_epochs=0),
@@ -136,7 +138,7 @@ def test_soft_targets_alone_teach(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_explodes_is_one_line(tmp_path: Path) -> None:
-    samples = training.Samples(lambda i: _X[:110][i] * np.float32(1e30), _Y[:110], lambda i: _X[110:][i], _Y[110:])
+    samples = training.Samples(lambda i: _X[:110][i] * np.float32(1e30), _Y[:110], _ONES, lambda i: _X[110:][i], _Y[110:])
     with pytest.raises(ModelError, match="the loss is nan|the loss is inf"):
         _fit(_model(), FitSpec(epochs=3, learning_rate=1e6, optimizer="sgd"), tmp_path, samples=samples)
 
@@ -159,21 +161,12 @@ def test_learning_rate_rises_and_falls() -> None:
     assert training.learning_rate(FitSpec(epochs=1, warmup_epochs=5), 0.5) > 0
 
 
-def test_augmentation_flips_shifts_and_adds_noise() -> None:
-    x = np.random.default_rng(1).random((50, 5, 4, 2), np.float32)
-    flipped = training.augment(x, FitSpec(augment_flip=True), np.random.default_rng(0))
-    mirrored = [bool(np.array_equal(a, b[:, ::-1])) for a, b in zip(flipped, x, strict=True)]
-    assert 10 < sum(mirrored) < 40
-    assert all(m or np.array_equal(a, b) for m, a, b in zip(mirrored, flipped, x, strict=True))
-    shifted = training.augment(x, FitSpec(augment_shift=1), np.random.default_rng(0))
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    for found, image in zip(shifted, padded, strict=True):
-        assert any(np.array_equal(found, image[d : d + 5, r : r + 4]) for d in range(3) for r in range(3))
-    noisy = training.augment(x, FitSpec(augment_noise=0.1), np.random.default_rng(0)) - x
-    assert noisy.std() == pytest.approx(0.1, rel=0.1)
-
-
-def test_balanced_weights_make_a_rare_class_count(tmp_path: Path) -> None:
-    weights = training._class_weights(np.array([0] * 90 + [1] * 10), FitSpec(class_weights="balanced"))
-    assert weights.tolist() == pytest.approx([100 / 180, 5.0])
-    assert training._class_weights(np.array([0, 1, 1]), FitSpec()).tolist() == [1.0, 1.0]
+def test_balanced_weights_make_a_rare_class_count() -> None:
+    labels = np.array([0] * 90 + [1] * 10)
+    samples = training.Samples(lambda i: _X[i], labels, np.ones(100, np.float32), lambda i: _X[i], labels)
+    weights = training.sample_weights(samples, FitSpec(class_weights="balanced"), 2)
+    assert weights[[0, 90]].tolist() == pytest.approx([100 / 180, 5.0])
+    assert training.sample_weights(samples, FitSpec(), 2).tolist() == [1.0] * 100
+    unlabelled = replace(samples, train_y=np.array([0] * 60 + [1] * 20 + [-1] * 20))
+    weights = training.sample_weights(unlabelled, FitSpec(class_weights="balanced"), 2)
+    assert weights[[0, 60, 80]].tolist() == pytest.approx([80 / 120, 2.0, 1.0])

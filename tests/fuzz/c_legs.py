@@ -37,7 +37,7 @@ class Leg:
     def parse(cls, text: str) -> Leg:
         name, family, optimize = (*text.split("/"), "", "")[:3]
         core = cores.load_core(name)
-        return cls(core, family or core.family, optimize or "speed")  # type: ignore[arg-type]
+        return cls(core, family or core.family, optimize or "speed")
 
     @property
     def name(self) -> str:

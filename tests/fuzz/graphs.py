@@ -77,17 +77,16 @@ def conv(model: Model, index: int) -> int | None:
 
 
 def dense(model: Model, index: int) -> int | None:
+    """On the last axis; with a scale for each channel if that is the only one (BUILTIN_REF), or there are more (TFLM)."""
     draw, shape = model.draw, model.shape(index)
-    if len(shape) != 2:
-        return None
-    rows = draw.integer(1, 10)
-    scale = _quant(draw)[0]
-    weights = model.constant(draw.values([rows, shape[1]], -127), "int8", scale, 0)
-    product = float(np.float32(scale) * np.float32(model.quant(index)[0]))
-    bias = model.constant(draw.values([rows], -2000, 2000), "int32", product, 0)
-    output = model.activation([shape[0], rows], _like(model, index, scale * 64 * math.sqrt(shape[1])))
-    options = {"FusedActivationFunction": draw.pick([0, 1, 3])}
-    model.op("FULLY_CONNECTED", [index, weights, bias], [output], "FullyConnectedOptions", 4, **options)
+    rows, per_channel = draw.integer(1, 10), draw.chance(2)
+    scales = [_quant(draw)[0] for _ in range(rows if per_channel else 1)]
+    weights = model.constant(draw.values([rows, shape[-1]], -127), "int8", scales, [0] * len(scales))
+    products = [float(np.float32(scale) * np.float32(model.quant(index)[0])) for scale in scales]
+    bias = model.constant(draw.values([rows], -2000, 2000), "int32", products, [0] * len(scales))
+    output = model.activation([*shape[:-1], rows], _like(model, index, max(scales) * 64 * math.sqrt(shape[-1])))
+    options = {"FusedActivationFunction": draw.pick([0, 1, 3]), "KeepNumDims": len(shape) > 2}
+    model.op("FULLY_CONNECTED", [index, weights, bias], [output], "FullyConnectedOptions", 5, **options)
     return output
 
 

@@ -127,10 +127,10 @@ def depthwise_conv_2d(draw: Draw) -> Case:
 def fully_connected(draw: Draw) -> Case:
     model = Model(draw)
     width, rows, batch = draw.integer(1, 90), _channels(draw), draw.integer(1, 4) if draw.chance(4) else 1
-    keep = draw.chance(4)
-    lead = [batch, draw.integer(1, 3)] if keep else [batch]
+    keep = draw.chance(3)
+    lead = [batch, *(draw.integer(1, 3) for _ in range(draw.integer(1, 2)))] if keep else [batch]
     source = model.source([*lead, width])
-    weights = _weights(model, [rows, width], rows, 0, len(lead) == 1 and not draw.chance(2))
+    weights = _weights(model, [rows, width], rows, 0, not draw.chance(2))
     bias = _bias(model, source, weights, rows)
     result = _output(model, [*lead, rows], source, weights, width)
     model.op(
