@@ -39,12 +39,16 @@ def run_tasks(
     arguments: Sequence[Mapping[str, Any]],
     *,
     folder: Path,
+    places: Mapping[str, str] | None = None,
     cluster: str | None = None,
     workers: int = 0,
     progress: Progress = Progress(),  # noqa: B008  # it has no state
     title: str = "tasks",
 ) -> list[Any]:
-    """``function(**each)`` for each of ``arguments``, in their order, as read from the files in ``folder``.
+    """``function(**each, **places)`` for each of ``arguments``, in their order, as read from the files in ``folder``.
+
+    ``places`` are arguments that all share and that results do not follow from, folders above all: they are no part of
+    the files' names.
 
     ``function`` can be imported where it runs. Without ``cluster``, ``workers`` fresh processes do the tasks (0: this
     process does them itself); with it, the Dask scheduler at that address (``tcp://HOST:PORT``) hands them to its

@@ -56,8 +56,8 @@ def test_a_worker_killed_midway_changes_no_byte(tmp_path: Path, how: dict[str, A
     run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path / "whole")
     marks = tmp_path / "marks"
     marks.mkdir()
-    arguments = [{**each, "doomed": 4, "marks": str(marks)} for each in _SEEDS]
-    run_tasks(cluster_tasks.draw_or_die, arguments, folder=tmp_path / "killed", **how)
+    arguments = [{**each, "doomed": 4} for each in _SEEDS]
+    run_tasks(cluster_tasks.draw_or_die, arguments, folder=tmp_path / "killed", places={"marks": str(marks)}, **how)
     assert (marks / "died").exists()
     assert _contents(tmp_path / "killed") == _contents(tmp_path / "whole")
 
@@ -80,10 +80,11 @@ def test_what_a_task_raises_is_raised_here(tmp_path: Path, how: dict[str, Any]) 
 def test_nothing_is_computed_twice(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
-    arguments = [{**each, "marks": str(marks)} for each in _SEEDS[:4]]
-    first = run_tasks(cluster_tasks.once, [*arguments[:2], arguments[0]], folder=tmp_path / "results")
+    places, results = {"marks": str(marks)}, tmp_path / "results"
+    first = run_tasks(cluster_tasks.once, [*_SEEDS[:2], _SEEDS[0]], folder=results, places=places)
     assert [each["seed"] for each in first] == [0, 1, 0]
-    again = run_tasks(cluster_tasks.once, arguments, folder=tmp_path / "results", workers=2)
+    places["marks"] = f"{marks}/"  # another word for the same place changes nothing
+    again = run_tasks(cluster_tasks.once, _SEEDS[:4], folder=results, places=places, workers=2)
     assert again[:2] == first[:2] and [each["seed"] for each in again] == [0, 1, 2, 3]
     assert {each["process"] for each in again[2:]}.isdisjoint({os.getpid()})
     assert sorted(path.name.partition("-")[0] for path in marks.iterdir()) == ["0", "1", "2", "3"]
