@@ -1,13 +1,15 @@
-"""Sun, Ren, Li, Wang and Cao, CVPR 2024, "Logit Standardization in Knowledge Distillation", algorithm 1.
+"""Sun, Ren, Li, Wang and Cao, CVPR 2024, "Logit Standardization in Knowledge Distillation", section 4.
 
 Plain distillation (kd) on logits whose rows are brought to mean 0 and standard deviation 1, so that a small student
-need not reach the teacher's range. Soft loss: ``weight * T^2 KL(softmax(z_teacher / T) || softmax(z_student / T))`` with
-T the base temperature. As in the authors' repository (sunshangquan/logit-standardization-KD) the deviation is the
-unbiased one, over C - 1.
+need not reach the teacher's range. Soft loss, with T the base temperature and z the standardized logits::
+
+    weight * T^2 KL(softmax(z_teacher / T) || softmax(z_student / T))
+
+As in the authors' repository (sunshangquan/logit-standardization-KD) the deviation is the unbiased one, over C - 1.
 
 Their losses weigh 0.1 (labels) and 9 (teacher) at a base temperature of 2: that is alpha = 0.9 and weight = 10 here. At
-alpha = 0.7 they weigh 0.3 and 7. The base temperature stands in for ``distill.temperature``, which is not read: z-scores
-have one range whatever the logits had, and at T = 4 ten classes would be nearly alike.
+alpha = 0.7 they weigh 0.3 and 7. The base temperature stands in for ``distill.temperature``, which is not read:
+z-scores have one range whatever the logits had, and at T = 4 ten classes would be nearly alike.
 """
 
 from __future__ import annotations
