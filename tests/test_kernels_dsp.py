@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import require_tool
+from kernel_images import DIFFERS, arguments, constant, run
 from numpy.typing import NDArray
 
-from kd_embedded.cores import load_core
 from kd_embedded.fixedpoint import multiply_by_quantized_multiplier
 from kd_embedded.kernels import _dsp, conv_dsp, depthwise_dsp, fully_connected_dsp
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.ops._layers import evaluate, window
 from kd_embedded.program import Array, Call, Overlap, Target
-from kd_embedded.resources import templates_dir
 
-_KERNELS = templates_dir() / "aot" / "kernels"
-_WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wundef", "-Wstack-usage=512", "-pedantic"]
 _LOWER = {"conv": conv_dsp.lower, "depthwise": depthwise_dsp.lower, "dense": fully_connected_dsp.lower}
-_TYPES = {"int8": "int8_t", "int32": "int32_t", "uint32": "uint32_t"}
 _GUARD = 16  # bytes behind scratch and around the tensors that nothing may write
 _MAIN = """
 static int8_t memory[1 << 17];
-
-static int32_t differs(const int8_t *got, const int8_t *expected, int32_t count) {
-  for (int32_t i = 0; i < count; i++) {
-    if (got[i] != expected[i]) {
-      return i;
-    }
-  }
-  return -1;
-}
 
 static int written(const int8_t *guard) {
   int bytes = 0;
@@ -148,27 +133,14 @@ def _places(call: Call, inputs: int, outputs: int) -> tuple[int, int]:
     return max(-between, 0), max(between, 0)
 
 
-def _values(name: str, values: NDArray[Any]) -> str:
-    return f"static const {_TYPES[str(values.dtype)]} {name}[] = {{{', '.join(map(str, values.ravel().tolist()))}}};\n"
-
-
-def _source(cases: list[Case]) -> str:
+def _source(kernels: list[str], cases: list[Case]) -> str:
     """A program that runs each layer and prints the first byte that differs and how many guards were written."""
-    kernels = sorted({case.call.kernel for case in cases})
     text = "#include <stdio.h>\n#include <string.h>\n" + "".join(f'#include "{kernel}.h"\n' for kernel in kernels)
     body = ""
     for i, (layer, call, x) in enumerate(cases):
         whole = replace(layer, low=-128, high=127)  # the range is held by a call of its own
         expected = evaluate(whole, x)
-        text += _values(f"x{i}", x) + _values(f"y{i}", expected)
-        fields = []
-        for name, value in call.args.items():
-            if isinstance(value, Array):
-                text += _values(f"{name}{i}", value.data)
-                fields.append(f".{name} = {name}{i}")
-            else:
-                fields.append(f".{name} = {value}")
-        text += f"static const kd_{call.kernel}_args a{i} = {{{', '.join(fields)}}};\n"
+        text += constant(f"x{i}", x) + constant(f"y{i}", expected) + arguments(call, i)
         source, target = (place + _GUARD for place in _places(call, x.size, expected.size))
         end = -(-max(source + x.size, target + expected.size) // 4) * 4
         scratch = end + _GUARD
@@ -178,34 +150,11 @@ def _source(cases: list[Case]) -> str:
             f"  memcpy(memory + {source}, x{i}, {x.size});\n"
             f"  kd_{call.kernel}(&a{i}, memory + {source}, memory + {target}"
             f"{'' if call.scratch is None else f', memory + {scratch}'});\n"
-            f'  printf("{i} %ld %d\\n", (long)differs(memory + {target}, y{i}, {expected.size}), '
+            f'  printf("{i} %d %d\\n", differs(memory + {target}, y{i}, {expected.size}), '
             f"written(memory) + written(memory + {end}) + written(memory + {last}));\n"
         )
         assert last + _GUARD < 1 << 17
-    return text + _MAIN + body + "  return 0;\n}\n"
-
-
-def _run(folder: Path, cases: list[Case], core_name: str, flags: list[str]) -> list[str]:
-    """Compiles and runs the cases; the lines that the program prints."""
-    core = load_core(core_name)
-    machine = core.machines[0]
-    compiler, emulator = require_tool(f"{core.tools}gcc"), require_tool(machine.emulator)
-    (folder / "main.c").write_text(_source(cases), "utf-8")
-    common = [*core.flags, "-std=c99", "--specs=picolibc.specs", f"-I{_KERNELS}"]
-    objects = []
-    for kernel in sorted({case.call.kernel for case in cases}):
-        command = [compiler, *common, *flags, *_WARNINGS, "-c", str(_KERNELS / f"{kernel}.c"), "-o", f"{kernel}.o"]
-        subprocess.run(command, cwd=folder, check=True)
-        objects.append(f"{kernel}.o")
-    memory = {"flash": machine.flash_base, "flash_size": machine.flash_bytes}
-    memory |= {"ram": machine.ram_base, "ram_size": machine.ram_bytes}
-    symbols = [f"-Wl,--defsym=__{name}={value:#x}" for name, value in memory.items()]
-    link = ["--crt0=semihost", "--oslib=semihost", *symbols, "main.c", *objects, "-o", "image.elf"]
-    subprocess.run([compiler, *common, *link], cwd=folder, check=True)
-    semihosting = ["-nographic", "-semihosting-config", "enable=on,target=native"]
-    command = [emulator, *machine.options, *semihosting, "-kernel", "image.elf"]
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, cwd=folder, text=True, timeout=60, check=False, **pipes).stdout.splitlines()
+    return text + DIFFERS + _MAIN + body + "  return 0;\n}\n"
 
 
 @pytest.mark.parametrize(
@@ -221,9 +170,10 @@ def test_random_layers(tmp_path: Path, core: str, flags: list[str]) -> None:
     """Each random layer gives the reference's bytes, its output as near its input as the call says, within bounds."""
     seed = len(core) + sum(map(len, flags))
     cases = [case for kind in _LOWER for case in _cases(kind, 40, seed)]
-    assert {case.call.kernel for case in cases} == {"conv_dsp", "depthwise_dsp", "fully_connected_dsp"}
     assert {overlap.kind for case in cases for overlap in case.call.overlaps} == {"forward", "backward", "same"}
-    assert _run(tmp_path, cases, core, flags) == [f"{i} -1 0" for i in range(len(cases))]
+    kernels = sorted({case.call.kernel for case in cases})
+    assert kernels == ["conv_dsp", "depthwise_dsp", "fully_connected_dsp"]
+    assert run(tmp_path, _source(kernels, cases), kernels, core, flags) == [f"{i} -1 0" for i in range(len(cases))]
 
 
 @pytest.mark.parametrize("bits", [2, _dsp.PACKED_BITS])

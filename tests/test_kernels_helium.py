@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,34 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import require_tool
+from kernel_images import DIFFERS, arguments, constant, run
 from numpy.typing import NDArray
 
-from kd_embedded.cores import load_core
 from kd_embedded.fixedpoint import INT32_MAX, INT32_MIN, multiply_by_quantized_multiplier
 from kd_embedded.kernels import conv_helium, depthwise_helium, fully_connected_helium
 from kd_embedded.kernels.layers import Layer
 from kd_embedded.ops._layers import evaluate
-from kd_embedded.program import Array, Call, Target
-from kd_embedded.resources import templates_dir
+from kd_embedded.program import Call, Target
 
-_KERNELS = templates_dir() / "aot" / "kernels"
-_WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wundef", "-Wstack-usage=512"]
 _TARGET = Target("helium")
-_TYPES = {"int8": "int8_t", "int32": "int32_t"}
 _MAIN = """
 static int8_t memory[65536];
 static int32_t scratch[8192];
-
-/* The first byte of count that differs, or -1. */
-static int differs(const int8_t *got, const int8_t *expected, int count) {
-  for (int i = 0; i < count; i++) {
-    if (got[i] != expected[i]) {
-      return i;
-    }
-  }
-  return -1;
-}
 
 int main(void) {
 """
@@ -98,26 +82,13 @@ def _batch(lower: Any, kind: Any, count: int, seed: int) -> Iterator[tuple[Layer
         yield layer, calls[0], x.astype(np.int8), calls[0].overlaps[0].gap
 
 
-def _values(name: str, values: NDArray[Any]) -> str:
-    flat = ", ".join(map(str, values.ravel().tolist()))
-    return f"static const {_TYPES[str(values.dtype)]} {name}[] = {{{flat}}};\n"
-
-
 def _source(kernel: str, cases: list[tuple[Layer, Call, NDArray[Any], int]]) -> str:
     """A program that runs each layer, its output over its input as far as the call allows, and prints differences."""
     text = f'#include <stdio.h>\n#include <string.h>\n#include "{kernel}.h"\n'
     body = ""
     for i, (layer, call, x, gap) in enumerate(cases):
         expected = evaluate(layer, x)
-        text += _values(f"x{i}", x) + _values(f"y{i}", expected)
-        fields = []
-        for name, value in call.args.items():
-            if isinstance(value, Array):
-                text += _values(f"{name}{i}", value.data)
-                fields.append(f".{name} = {name}{i}")
-            else:
-                fields.append(f".{name} = {value}")
-        text += f"static const kd_{kernel}_args a{i} = {{{', '.join(fields)}}};\n"
+        text += constant(f"x{i}", x) + constant(f"y{i}", expected) + arguments(call, i)
         source, target = max(gap, 0), max(-gap, 0)
         scratch = "" if call.scratch is None else ", scratch"
         body += (
@@ -126,31 +97,7 @@ def _source(kernel: str, cases: list[tuple[Layer, Call, NDArray[Any], int]]) -> 
             f'  printf("{i} %d\\n", differs(memory + {target}, y{i}, {expected.size}));\n'
         )
         assert max(source + x.size, target + expected.size) <= 65536 and (call.scratch or 0) <= 32768
-    return text + _MAIN + body + "  return 0;\n}\n"
-
-
-def _run(folder: Path, source: str, optimize: str, kernel: str) -> list[str]:
-    """Compiles and runs ``source`` with ``kernel``; the lines it prints."""
-    core = load_core("cortex-m55")
-    machine = core.machines[0]
-    compiler, emulator = require_tool(f"{core.tools}gcc"), require_tool(machine.emulator)
-    (folder / "main.c").write_text(source, "utf-8")
-    flags = [*core.flags, "-std=c99", optimize, "--specs=picolibc.specs", f"-I{_KERNELS}"]
-    kernel_c = str(_KERNELS / f"{kernel}.c")
-    subprocess.run([compiler, *flags, *_WARNINGS, "-c", kernel_c, "-o", "kernel.o"], cwd=folder, check=True)
-    memory = {"flash": machine.flash_base, "flash_size": machine.flash_bytes}
-    memory |= {"ram": machine.ram_base, "ram_size": machine.ram_bytes}
-    link = [
-        "--crt0=semihost",
-        "--oslib=semihost",
-        *(f"-Wl,--defsym=__{name}={value:#x}" for name, value in memory.items()),
-    ]
-    subprocess.run([compiler, *flags, *link, "main.c", "kernel.o", "-o", "image.elf"], cwd=folder, check=True)
-    semihosting = ["-nographic", "-semihosting-config", "enable=on,target=native"]
-    command = [emulator, *machine.options, *semihosting, "-kernel", "image.elf"]
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(command, cwd=folder, text=True, timeout=60, check=False, **pipes)
-    return done.stdout.splitlines()
+    return text + DIFFERS + _MAIN + body + "  return 0;\n}\n"
 
 
 @pytest.mark.parametrize("optimize", ["-O2", "-Os"])
@@ -161,7 +108,7 @@ def test_random_layers(tmp_path: Path, module: Any, kind: str, optimize: str) ->
     """Each of 40 random layers gives the reference's bytes, its output as near to its input as the call says."""
     kernel = module.__name__.rpartition(".")[2]
     cases = list(_batch(module.lower, kind, 40, seed=len(kernel)))
-    lines = _run(tmp_path, _source(kernel, cases), optimize, kernel)
+    lines = run(tmp_path, _source(kernel, cases), [kernel], "cortex-m55", [optimize])
     assert lines == [f"{i} -1" for i in range(len(cases))]
 
 
@@ -176,7 +123,7 @@ def test_requantize(tmp_path: Path) -> None:
     expected = multiply_by_quantized_multiplier(x, multiplier, shift)
     arrays = {"x": x, "multiplier": multiplier, "shift": shift, "expected": expected}
     text = '#include <stdio.h>\n#include "helium.h"\n'
-    text += "".join(_values(name, values.astype(np.int32)) for name, values in arrays.items())
+    text += "".join(constant(name, values.astype(np.int32)) for name, values in arrays.items())
     text += f"""int main(void) {{
   int wrong = 0, compared = 0;
   for (int i = 0; i < {shift.size}; i += 4) {{
@@ -191,7 +138,7 @@ def test_requantize(tmp_path: Path) -> None:
   return 0;
 }}
 """
-    assert _run(tmp_path, text, "-O2", "fully_connected_helium") == [f"0 wrong of {shift.size}"]
+    assert run(tmp_path, text, [], "cortex-m55", ["-O2"]) == [f"0 wrong of {shift.size}"]
 
 
 def test_left_to_the_portable_kernels() -> None:
