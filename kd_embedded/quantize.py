@@ -49,27 +49,57 @@ def quantize(
     graph = parse_model(model, where)
     for op in graph.ops:
         if op.name not in ("QUANTIZE", "DEQUANTIZE") and graph.tensors[op.outputs[0]].dtype == "float32":
-            raise _no_int8(op.name, _layer_in(graph.tensors[op.outputs[0]].name, student), where)
+            raise _no_int8(op.name, layer_in(graph.tensors[op.outputs[0]].name, student), where)
     check_full_int8(graph, where)
     return model, graph
 
 
+def float_graph(student: Any, where: str) -> Graph:
+    """The graph that the converter makes of ``student`` before it quantizes: normalization folded, activations fused.
+
+    Raises a ModelError as ``quantize``.
+    """
+    _refuse_loops(student, where)
+    concrete = _inference(student, softmax=False)
+    try:
+        return parse_model(_run_converter(concrete, None), where)
+    except _ConverterError as error:
+        raise _explain(str(error), concrete, student, where) from None
+
+
+def with_ranges(concrete: Any, settings: Settings, where: str) -> bytes:
+    """The int8 flatbuffer of a concrete function whose fake quantization ops give every activation its range.
+
+    Batch 1, int8 in and out, weights quantized by the converter as ``settings`` say. Raises ModelError where it fails.
+    """
+    try:
+        return _run_converter(concrete, settings)
+    except _ConverterError as error:
+        reason = next(line for line in str(error).splitlines() if line.strip())
+        raise ModelError(f"cannot be converted to int8: {reason.strip()}", where=where) from None
+
+
 def _convert(student: Any, representative: NDArray[np.float32], settings: Settings, where: str) -> bytes:
+    _refuse_loops(student, where)
+    concrete = _inference(student, settings.softmax)
+    try:
+        return _run_converter(concrete, settings, representative)
+    except _ConverterError as error:
+        raise _explain(str(error), concrete, student, where) from None
+
+
+def _inference(student: Any, softmax: bool) -> Any:
+    """The concrete function of ``student`` for a batch of one."""
     import tensorflow as tf
 
-    _refuse_loops(student, where)
     shape = (1, *student.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="input")])
     def inference(inputs: Any) -> Any:
         logits = student(inputs, training=False)
-        return tf.nn.softmax(logits) if settings.softmax else logits
+        return tf.nn.softmax(logits) if softmax else logits
 
-    concrete = inference.get_concrete_function()
-    try:
-        return _run_converter(concrete, representative, settings)
-    except _ConverterError as error:
-        raise _explain(str(error), concrete, student, where) from None
+    return inference.get_concrete_function()
 
 
 def _refuse_loops(student: Any, where: str) -> None:
@@ -89,18 +119,21 @@ class _ConverterError(Exception):
     """All the converter said, on every channel it has."""
 
 
-def _run_converter(concrete: Any, representative: NDArray[np.float32] | None, settings: Settings) -> bytes:
-    """Full int8, or plain float32 where there is no representative data set."""
+def _run_converter(
+    concrete: Any, settings: Settings | None, representative: NDArray[np.float32] | None = None
+) -> bytes:
+    """Full int8, or plain float32 without ``settings``; ranges come with ``concrete`` or from ``representative``."""
     import tensorflow as tf
 
     with silenced() as said:
         # Without a trackable object the graph is frozen in memory, which takes a second where a SavedModel takes ten
         # and gives the same bytes whatever else the process did; the converter only warns that the way is an older one.
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-        if representative is not None:
+        if settings is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in representative)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            if representative is not None:
+                converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in representative)
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.int8
             converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.per_tensor_dense
         try:
@@ -116,7 +149,7 @@ def _explain(text: str, concrete: Any, student: Any, where: str) -> ModelError:
     unquantized = re.search(r"not yet supported for op: '?(\w+)", text)
     if unknown:
         op, path = unknown.group(1), re.search(r'callsite\("([\w/]+)"', text)
-        layer = _layer_in(path.group(1), student) if path else ""
+        layer = layer_in(path.group(1), student) if path else ""
     elif unquantized:
         op = unquantized.group(1)
         layer = _layer_of_float_op(op, concrete, student)
@@ -136,13 +169,22 @@ def _no_int8(op: str, layer: str, where: str) -> ModelError:
 
 def _layer_of_float_op(op: str, concrete: Any, student: Any) -> str:
     """The layer of the first ``op`` in the model as it converts without quantization."""
-    graph = parse_model(_run_converter(concrete, None, Settings(False, False, 0)), "float model")
+    graph = parse_model(_run_converter(concrete, None), "float model")
     paths = [graph.tensors[found.outputs[0]].name for found in graph.ops if found.name == op]
-    return _layer_in(paths[0], student) if paths else ""
+    return layer_in(paths[0], student) if paths else ""
 
 
-def _layer_in(path: str, student: Any) -> str:
+def layer_in(path: str, student: Any) -> str:
     """The layer of ``student`` whose name (perhaps numbered) is a part of a graph node's path."""
     parts = path.split(";")[0].split("/")
     names = [layer.name for layer in student.layers]
     return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")
+
+
+def last_layer_in(path: str, student: Any) -> str:
+    """The last layer of ``student`` that an op of the graph holds, by the names of all nodes fused into it."""
+    parts = [part for name in path.split(";") for part in name.split("/")]
+    names = [layer.name for layer in student.layers]
+    return next(
+        (name for name in reversed(names) for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), ""
+    )
