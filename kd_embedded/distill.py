@@ -1,55 +1,21 @@
-"""Losses of distillation, and where soft targets come from: a teacher run live, or its logits cached on disk.
+"""What a student learns from: labels, and a teacher's soft targets or feature maps by one of the recipes.
 
-Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network":
-``(1 - alpha) * CE(labels, student) + alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T))``.
+The loss of a sample is ``(1 - alpha) * CE(targets, student) + alpha * soft_loss``, soft_loss as recipes/ has it.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.artifacts import write_npz
-from kd_embedded.errors import ModelError
-
-if TYPE_CHECKING:
-    from kd_embedded.teachers import Teacher
+from kd_embedded import recipes
+from kd_embedded.recipes._features import connect
 
 _BATCH = 256
-
-
-def loss(
-    labels: Any,
-    student_logits: Any,
-    teacher_logits: Any,
-    *,
-    alpha: float,
-    temperature: float,
-    label_smoothing: float = 0.0,
-) -> Any:
-    """The distillation loss of each sample, float32 [N].
-
-    ``labels`` int [N]; ``student_logits`` float32 [N, C]; ``teacher_logits`` float32 [N, C]. With ``alpha``
-    0 the teacher is not read and may be None.
-    """
-    import tensorflow as tf
-
-    total = tf.zeros(tf.shape(student_logits)[:1])
-    if alpha < 1.0:
-        classes = student_logits.shape[-1]
-        hard = tf.one_hot(labels, classes) * (1.0 - label_smoothing) + label_smoothing / classes
-        total += (1.0 - alpha) * tf.nn.softmax_cross_entropy_with_logits(hard, student_logits)
-    if alpha > 0.0:
-        soft = tf.nn.softmax(teacher_logits / temperature)
-        cross_entropy = tf.nn.softmax_cross_entropy_with_logits(soft, student_logits / temperature)
-        entropy = -tf.reduce_sum(tf.math.xlogy(soft, soft), axis=-1)
-        total += alpha * temperature**2 * (cross_entropy - entropy)
-    return total
 
 
 class Scores(Protocol):
@@ -59,19 +25,115 @@ class Scores(Protocol):
 
 
 class SoftTargets(Protocol):
-    """Teacher logits for one batch: float32 [B, C]. ``indices`` int64 [B] are positions in the training split."""
+    """The teacher's logits of one batch, float32 [B, C].
 
-    def __call__(self, indices: NDArray[np.int64], inputs: NDArray[np.float32]) -> Any: ...
+    ``positions`` int64 [B] are those in the training split; ``inputs`` float32 [B, ...] is what the student sees of
+    them in the epoch of that number (an epoch of augmentation, see ``Objective.period``).
+    """
+
+    def __call__(
+        self, positions: NDArray[np.int64], inputs: NDArray[np.float32], epoch: int, /
+    ) -> NDArray[np.float32]: ...
 
 
-def live(teacher: Teacher, train: NDArray[np.int64]) -> SoftTargets:
-    """The teacher itself, on the inputs as augmented. ``train`` int64 [n] are the positions in Data.x of the split."""
-    return lambda indices, inputs: teacher.logits(inputs, train[indices])
+@dataclass(frozen=True, eq=False)
+class Features:
+    """For recipes of feature maps: the teacher as a Keras model that gives logits, and names of layers, in pairs; none:
+    the recipe chooses."""
+
+    teacher: Any
+    student_layers: Sequence[str] = ()
+    teacher_layers: Sequence[str] = ()
 
 
-def cached(logits: NDArray[np.float32]) -> SoftTargets:
-    """Logits computed once: float32 [train, C]."""
-    return lambda indices, inputs: logits[indices]
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What is minimised; without a teacher, or with ``alpha`` 0, the labels alone are learnt.
+
+    ``soft_targets`` gives the teacher's logits, where ``features`` does not. ``parameters`` are those of the recipe
+    that differ from its paper's. With ``period`` K the augmentation of epoch e is that of e % K, as the replayed logits
+    want it; 0: every epoch has its own.
+    """
+
+    soft_targets: SoftTargets | None = None
+    alpha: float = 0.0
+    temperature: float = 1.0
+    recipe: str = "kd"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    features: Features | None = None
+    period: int = 0
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher has a say."""
+        return self.alpha > 0.0 and (self.soft_targets is not None or self.features is not None)
+
+
+class Network:
+    """A student and what distils it, as one function of a step, called inside a tf.function."""
+
+    def __init__(self, model: Any, objective: Objective, seed: int) -> None:
+        """``seed`` is that of the projectors' weights. Raises ConfigError or ModelError where the recipe finds no maps
+        to compare, or no such parameter."""
+        self._objective, self._model, self._teacher = objective, model, None
+        self._recipe = recipes.get(objective.recipe)
+        self._parameters = recipes.parameters(objective.recipe, objective.parameters)
+        if objective.distils and objective.features:
+            found = connect(
+                objective.recipe,
+                model,
+                objective.features.teacher,
+                student_layers=objective.features.student_layers,
+                teacher_layers=objective.features.teacher_layers,
+                seed=seed,
+            )
+            self._model, self._teacher = found.student, found.teacher
+        known = {id(variable) for variable in model.variables}
+        self.extra = [variable for variable in self._model.variables if id(variable) not in known]
+        self.trainable_variables = self._model.trainable_variables
+
+    extra: list[Any]
+    """Variables that are not the student's: of projectors, trained along and thrown away."""
+
+    def __call__(self, inputs: Any, targets: Any, teacher: Any, progress: Any) -> tuple[Any, Any]:
+        """The student's logits [N, C] and the loss of each sample [N]; ``teacher`` [N, C] is not read with features."""
+        import tensorflow as tf
+
+        objective, outputs = self._objective, self._model(inputs, training=True)
+        logits, maps = (outputs[0], outputs[1:]) if self._teacher else (outputs, [])
+        if not objective.distils:
+            return logits, hard_loss(targets, logits)
+        targets_of_maps = []
+        if self._teacher:
+            teacher, *targets_of_maps = map(tf.stop_gradient, self._teacher(inputs, training=False))
+        batch = recipes.Batch(
+            labels=labels_of(targets, teacher),
+            student=logits,
+            teacher=teacher,
+            temperature=objective.temperature,
+            progress=progress,
+            student_maps=tuple(maps),
+            teacher_maps=tuple(targets_of_maps),
+        )
+        losses = objective.alpha * self._recipe.soft_loss(batch, self._parameters)
+        if objective.alpha < 1.0:
+            losses += (1.0 - objective.alpha) * hard_loss(targets, logits)
+        return logits, losses
+
+
+def hard_loss(targets: Any, logits: Any) -> Any:
+    """``CE(targets, softmax(logits))`` of each row, float32 [N] of [N, C]; 0 where there is no label."""
+    import tensorflow as tf
+
+    return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+
+
+def labels_of(targets: Any, teacher: Any) -> Any:
+    """int64 [N]: the class of the largest target; of the teacher's highest logit where there is no label."""
+    import tensorflow as tf
+
+    labelled = tf.reduce_sum(targets, axis=-1) > 0.0
+    return tf.where(labelled, tf.argmax(targets, axis=-1), tf.argmax(teacher, axis=-1))
 
 
 def forward(model: Any) -> Callable[[NDArray[np.float32]], Any]:
@@ -93,22 +155,3 @@ def predict(
     """``scores`` of ``inputs(indices)``, batch by batch: float32 [N, C]."""
     batches = np.array_split(indices, max(1, -(-len(indices) // _BATCH)))
     return np.concatenate([scores(inputs(batch), batch) for batch in batches])
-
-
-def cached_logits(path: Path, key: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The array stored at ``path`` under ``key`` (a hash of teacher and data), computed and stored where it is not.
-
-    Raises ModelError where the logits are not finite.
-    """
-    try:
-        with np.load(path) as stored:
-            if str(stored["key"]) == key:
-                found: NDArray[np.float32] = stored["logits"]
-                return found
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
-    logits = compute()
-    if not np.isfinite(logits).all():
-        raise ModelError("gives NaN or infinity", where="the teacher", todo="train it again, or use another")
-    write_npz(path, key=np.array(key), logits=logits)
-    return logits

@@ -165,6 +165,7 @@ class Run:
         for name in (*written, *caches, artifacts.TEACHER_LOGITS):
             if not name.startswith(f"{artifacts.FIRMWARE}/"):
                 self.path(name).unlink(missing_ok=True)
+        shutil.rmtree(self.path(artifacts.SOFT_TARGETS), ignore_errors=True)
 
     def store(self) -> None:
         """Writes run.json."""

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import data, distill, keras_files, students, training
+from kd_embedded import data, distill, keras_files, soft_targets, students, training
 from kd_embedded.artifacts import to_json, write_json
 from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
 from kd_embedded.progress import Progress, Task
@@ -80,7 +80,7 @@ class _Case:
         found, parts = self.data, self.splits
         train, val = found.inputs(parts.train), found.inputs(parts.val)
         self.train = train
-        self.samples = training.Samples(lambda i: train[i], found.y[parts.train], lambda i: val[i], found.y[parts.val])
+        self.samples = training.Samples(lambda i: train[i], found.y[parts.train], np.ones(len(train), np.float32), lambda i: val[i], found.y[parts.val])
         self.teacher = keras_teacher.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
         self.fit(self.teacher, self.spec["teacher"], training.Objective(), seed=1)
         self.logits = self.scores(self.teacher, parts.train)
@@ -107,7 +107,7 @@ class _Case:
 
     def distilled(self) -> training.Objective:
         spec: DistillSpec = self.spec["distill"]
-        return training.Objective(distill.cached(self.logits), spec.alpha, spec.temperature)
+        return training.Objective(soft_targets.cached(self.logits), spec.alpha, spec.temperature)
 
     def scores(self, model: Any, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of ``model``, float32 [N, C]."""

@@ -1,111 +1,121 @@
-"""The distillation loss against its closed form in NumPy, and its gradient against finite differences."""
+"""The loss of a sample against its closed form in NumPy, and every recipe through a step of the loop."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kd_embedded import distill, keras_files
+from kd_embedded import distill, keras_files, recipes, soft_targets, training
+from kd_embedded.config import FitSpec
+from kd_embedded.errors import ConfigError
+from kd_embedded.progress import Progress, Task
 from kd_embedded.teachers.keras import KerasTeacher
+
+_X = np.random.default_rng(0).random((96, 8, 8, 1), np.float32)
+_Y = (_X[:, :4].mean((1, 2, 3)) * 40).astype(np.int64) % 3
+_SAMPLES = training.Samples(lambda i: _X[:64][i], _Y[:64], np.ones(64, np.float32), lambda i: _X[64:][i], _Y[64:])
+
+
+def _convolutions(channels: int, seed: int) -> Any:
+    import keras
+    from keras import layers
+
+    keras_files.start_tensorflow()
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(channels, 3, padding="same", activation="relu", name="fine")(inputs)
+    x = layers.Conv2D(2 * channels, 3, strides=2, padding="same", activation="relu", name="coarse")(x)
+    return keras.Model(inputs, layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(x)))
 
 
 def _softmax(z: NDArray[np.float64]) -> NDArray[np.float64]:
     exponentials = np.exp(z - z.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+    found: NDArray[np.float64] = exponentials / exponentials.sum(-1, keepdims=True)
+    return found
 
 
-def _closed_form(
-    y: NDArray[np.int64], student: NDArray[np.float64], teacher: NDArray[np.float64], alpha: float, t: float, ls: float
-) -> NDArray[np.float64]:
-    """Hinton et al. 2015 in float64: (1 - alpha) CE + alpha T^2 KL(teacher || student)."""
-    classes = student.shape[-1]
-    labels = np.eye(classes)[y] * (1 - ls) + ls / classes
-    hard = -(labels * np.log(_softmax(student))).sum(-1)
-    p, q = _softmax(teacher / t), _softmax(student / t)
-    soft = (p * (np.log(p) - np.log(q))).sum(-1)
-    return (1 - alpha) * hard + alpha * t**2 * soft
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.0, 1.0), (0.3, 4.0), (1.0, 2.0)])
+def test_the_loss_is_the_closed_form(alpha: float, temperature: float) -> None:
+    student = _convolutions(4, 1)
+    teacher = np.random.default_rng(1).normal(0, 3, (9, 3)).astype(np.float32)
+    targets = np.eye(3, dtype=np.float32)[_Y[:9]] * 0.9 + np.float32(0.1 / 3)
+    targets[4] = 0.0  # no label
+    objective = training.Objective(lambda *_: teacher, alpha, temperature)
+    logits, losses = distill.Network(student, objective, 0)(_X[:9], targets, teacher, 0.0)
+    assert np.allclose(logits, student(_X[:9]), atol=1e-6)
+    z = student(_X[:9]).numpy().astype(np.float64)
+    hard = -(targets * np.log(_softmax(z))).sum(-1)
+    p, q = _softmax(teacher / temperature), _softmax(z / temperature)
+    soft = temperature**2 * (p * (np.log(p) - np.log(q))).sum(-1)
+    assert hard[4] == 0.0
+    assert np.allclose(losses, (1 - alpha) * hard + alpha * soft, rtol=1e-4, atol=1e-5)
 
 
-def _case(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    generator = np.random.default_rng(seed)
-    y = generator.integers(0, 5, 7)
-    return y, generator.normal(0, 3, (7, 5)), generator.normal(0, 4, (7, 5))
+def test_recipes_learn_from_the_teacher_where_there_is_no_label() -> None:
+    targets = np.array([[0.1, 0.8, 0.1], [0.0, 0.0, 0.0]], np.float32)
+    teacher = np.array([[9.0, 0.0, 0.0], [0.0, 1.0, 2.0]], np.float32)
+    assert distill.labels_of(targets, teacher).numpy().tolist() == [1, 2]
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 1000),
-    alpha=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
-    temperature=st.sampled_from([0.5, 1.0, 4.0, 20.0]),
-    smoothing=st.sampled_from([0.0, 0.1]),
-)
-def test_loss_is_the_closed_form(seed: int, alpha: float, temperature: float, smoothing: float) -> None:
-    y, student, teacher = _case(seed)
-    found = distill.loss(
-        y,
-        student.astype(np.float32),
-        teacher.astype(np.float32),
-        alpha=alpha,
-        temperature=temperature,
-        label_smoothing=smoothing,
+class _KilledError(Exception):
+    pass
+
+
+class _KilledAfterAnEpoch(Progress):
+    @contextmanager
+    def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
+        yield _Deadly()
+
+
+class _Deadly(Task):
+    epochs = 0
+
+    def advance(self, **figures: float) -> None:
+        self.epochs += 1
+        if self.epochs == 2:
+            raise _KilledError
+
+
+def _distilled(recipe: str, checkpoint: Path, progress: Progress) -> tuple[training.History, list[Any]]:
+    teacher, student = _convolutions(8, 2), _convolutions(4, 1)
+    features = distill.Features(teacher) if recipes.get(recipe).FEATURES else None
+    soft = None if features else soft_targets.live(KerasTeacher(teacher), np.arange(64))
+    history = training.fit(
+        student,
+        _SAMPLES,
+        FitSpec(epochs=3, batch_size=24, augment_shift=1),
+        training.Objective(soft, 0.7, 4.0, recipe=recipe, features=features),
+        seed=3,
+        checkpoint=checkpoint,
+        key="",
+        title="student",
+        progress=progress,
     )
-    expected = _closed_form(y, student, teacher, alpha, temperature, smoothing)
-    assert np.allclose(found, expected, rtol=2e-4, atol=2e-4)
+    return history, [variable.numpy() for variable in student.variables]
 
 
-@pytest.mark.parametrize(("alpha", "temperature"), [(0.0, 1.0), (0.7, 4.0), (1.0, 2.0)])
-def test_gradient_is_the_finite_difference_of_the_closed_form(alpha: float, temperature: float) -> None:
-    import tensorflow as tf
-
-    y, student, teacher = _case(3)
-    logits = tf.Variable(student.astype(np.float32))
-    with tf.GradientTape() as tape:
-        total = tf.reduce_sum(distill.loss(y, logits, teacher.astype(np.float32), alpha=alpha, temperature=temperature))
-    gradient = tape.gradient(total, logits).numpy()
-    step = 1e-5
-    for index in np.ndindex(student.shape):
-        up, down = student.copy(), student.copy()
-        up[index] += step
-        down[index] -= step
-        high = _closed_form(y, up, teacher, alpha, temperature, 0.0).sum()
-        low = _closed_form(y, down, teacher, alpha, temperature, 0.0).sum()
-        assert gradient[index] == pytest.approx((high - low) / (2 * step), rel=2e-3, abs=2e-4)
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe_takes_steps_and_resumes_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    history, whole = _distilled(recipe, tmp_path / "whole.npz", Progress())
+    with pytest.raises(_KilledError):
+        _distilled(recipe, tmp_path / "killed.npz", _KilledAfterAnEpoch())
+    again, resumed = _distilled(recipe, tmp_path / "killed.npz", Progress())
+    assert history == again
+    assert all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True))
+    assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_a_perfect_student_loses_nothing_to_its_teacher_and_extreme_logits_stay_finite() -> None:
-    logits = np.array([[1000.0, -1000.0, 0.0]], np.float32)
-    same = distill.loss(np.array([0]), logits, logits, alpha=1.0, temperature=2.0)
-    assert np.allclose(same, 0.0, atol=1e-5)
-    worst = distill.loss(np.array([1]), logits, -logits, alpha=0.5, temperature=1.0)
-    assert np.isfinite(worst).all()
-
-
-def test_cached_logits_are_those_of_the_teacher_and_are_computed_once(tmp_path: Path) -> None:
-    import keras
-
-    keras_files.start_tensorflow()
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
-    x = np.random.default_rng(0).random((600, 6), np.float32)
-    teacher = KerasTeacher(model)
-    calls = []
-
-    def compute() -> NDArray[np.float32]:
-        calls.append(1)
-        return distill.predict(teacher.logits, lambda i: x[i], np.arange(len(x)))
-
-    first = distill.cached_logits(tmp_path / "logits.npz", "key", compute)
-    again = distill.cached_logits(tmp_path / "logits.npz", "key", compute)
-    assert len(calls) == 1
-    assert first.shape == (600, 3)
-    assert np.array_equal(first, again)
-    assert np.allclose(first, model(x, training=False), atol=1e-5)
-    distill.cached_logits(tmp_path / "logits.npz", "another key", compute)
-    assert len(calls) == 2
-    (tmp_path / "logits.npz").write_bytes((tmp_path / "logits.npz").read_bytes()[:200])
-    distill.cached_logits(tmp_path / "logits.npz", "another key", compute)
-    assert len(calls) == 3
-    assert np.array_equal(distill.cached(first)(np.array([5, 2]), x), first[[5, 2]])
-    assert np.allclose(distill.live(teacher, np.arange(600))(np.arange(9), x[:9]), first[:9], atol=1e-5)
+def test_an_unknown_parameter_or_layer_is_one_line() -> None:
+    student, teacher = _convolutions(4, 1), _convolutions(8, 2)
+    with pytest.raises(ConfigError, match=r"distill.parameters.alpah"):
+        distill.Network(student, training.Objective(recipe="dkd", parameters={"alpah": 1.0}), 0)
+    features = distill.Features(teacher, ("fine",), ("caorse",))
+    with pytest.raises(ConfigError, match="caorse"):
+        distill.Network(student, training.Objective(alpha=0.5, recipe="hints", features=features), 0)

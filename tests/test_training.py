@@ -138,7 +138,9 @@ def test_soft_targets_alone_teach(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_explodes_is_one_line(tmp_path: Path) -> None:
-    samples = training.Samples(lambda i: _X[:110][i] * np.float32(1e30), _Y[:110], _ONES, lambda i: _X[110:][i], _Y[110:])
+    samples = training.Samples(
+        lambda i: _X[:110][i] * np.float32(1e30), _Y[:110], _ONES, lambda i: _X[110:][i], _Y[110:]
+    )
     with pytest.raises(ModelError, match="the loss is nan|the loss is inf"):
         _fit(_model(), FitSpec(epochs=3, learning_rate=1e6, optimizer="sgd"), tmp_path, samples=samples)
 

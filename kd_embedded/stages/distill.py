@@ -1,66 +1,136 @@
-"""Distil: the student learns the labels and the teachers' soft targets."""
+"""Distil: the student learns the labels and, by a recipe, what the teachers say of them."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from kd_embedded import artifacts, distill, keras_files, students, training
-from kd_embedded.artifacts import sha256_bytes, sha256_file
+from kd_embedded import artifacts, distill, keras_files, recipes, soft_targets, students, training
+from kd_embedded.artifacts import sha256_file
+from kd_embedded.config import StudentSpec
+from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run, Stage
+from kd_embedded.recipes._auto import choose
 from kd_embedded.stages import teach
+from kd_embedded.teachers.keras import KerasTeacher
 
 
 def work(run: Run) -> None:
-    """Writes student.keras and student_history.json."""
+    """Writes student.keras and student_history.json; with a teacher assistant, assistant.keras before."""
     keras_files.start_tensorflow()
-    spec, seed = run.spec.distill, run.spec.project.seed
-    samples = teach.samples(run)
-    student = students.build(run.spec.student, run.data.input_shape, run.data.classes, seed, run.base)
-    objective = training.Objective(_soft_targets(run), spec.alpha, spec.temperature)
-    history = training.fit(
-        student,
-        samples,
-        spec,
-        objective,
-        seed=seed,
-        checkpoint=run.checkpoint(STAGE),
-        key=run.key(STAGE),
-        title="student",
-        progress=run.progress,
-    )
+    student = students.build(run.spec.student, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    if run.spec.distill.alpha > 0.0:
+        name, why = method(run, student)
+        run.notes = {"recipe": name, "why": why}
+        if why:
+            run.progress.say(f"  {name}: {why}")
+        if _has_assistant(name):
+            _teach_assistant(run)
+    history = _fit(run, student, objective(run, student), "student", 0)
     keras_files.save(student, run.path(artifacts.STUDENT))
     artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), history)
 
 
-def _soft_targets(run: Run) -> distill.SoftTargets | None:
-    """None where alpha is 0; live where inputs are augmented; else logits that are computed once and kept on disk."""
-    if run.spec.distill.alpha == 0.0:
-        return None
-    train = teach.splits(run).train
-    if run.spec.distill.augments:
-        return distill.live(teach.load_teachers(run), train)
-    teachers = "".join(sha256_file(run.path(name)) for name in teach.files(run))
-    settings = [spec.model_dump(mode="json") for spec in run.spec.teacher]
-    parts = [
-        teachers,
-        settings,
-        run.spec.distill.ensemble,
-        run.data_fingerprint,
-        sha256_file(run.path(artifacts.SPLITS)),
-    ]
-    logits = distill.cached_logits(
-        run.path(artifacts.TEACHER_LOGITS),
-        sha256_bytes(json.dumps(parts).encode()),
-        lambda: distill.predict(teach.load_teachers(run).logits, run.data.inputs, train),
+def method(run: Run, student: Any) -> tuple[str, str]:
+    """The recipe that the Keras model ``student`` learns by, and why where it is not simply the one asked for."""
+    name, why = run.spec.distill.method, ""
+    if name == "auto":
+        examination = artifacts.read_json(run.path(artifacts.EXAMINATION))
+        name, why = choose(examination, run.data.classes, student.count_params())
+        why = f"picked by method = auto: {why}"
+    used, fallback = recipes.effective(name, run.data.classes)
+    return used, fallback or why
+
+
+def objective(run: Run, student: Any, *, features: bool = True) -> training.Objective:
+    """What ``student``, a Keras model, learns in this run, the assistant's part included once there is one.
+
+    Without ``features`` plain distillation replaces a recipe of feature maps, for a student that has them no more.
+    """
+    spec = run.spec.distill
+    if spec.alpha == 0.0:
+        return training.Objective()
+    name, _ = method(run, student)
+    maps = None
+    if recipes.get(name).FEATURES:
+        if features:
+            maps = distill.Features(_keras_teacher(run, name), spec.student_layers, spec.teacher_layers)
+        else:
+            name = "kd"
+    soft, period = (None, 0) if maps else _soft_targets(run, name)
+    return training.Objective(
+        soft,
+        spec.alpha,
+        spec.temperature,
+        recipe=name,
+        parameters={} if name != spec.method else spec.parameters,
+        features=maps,
+        period=period,
     )
-    return distill.cached(logits)
+
+
+def _soft_targets(run: Run, name: str) -> tuple[distill.SoftTargets, int]:
+    if not _has_assistant(name):
+        return soft_targets.of_run(run)
+    path = run.path(artifacts.ASSISTANT)
+    return soft_targets.for_teacher(run, KerasTeacher(keras_files.load(path)), sha256_file(path))
+
+
+def _keras_teacher(run: Run, name: str) -> Any:
+    model = teach.load_teachers(run).model
+    if model is None:
+        todo = "use one Keras teacher, or a recipe of logits such as kd"
+        raise ConfigError(f"{name} compares feature maps of one Keras model", where="distill.method", todo=todo)
+    return model
+
+
+def _has_assistant(name: str) -> bool:
+    return bool(getattr(recipes.get(name), "ASSISTANT", False))
+
+
+def _teach_assistant(run: Run) -> None:
+    """Writes assistant.keras. Until the stage is done its checkpoint keeps what was trained."""
+    spec, own = run.spec.distill, run.spec.student
+    if own.file and not spec.assistant_arch:
+        todo = "name an architecture between student and teacher"
+        raise ConfigError("is empty, and the student is a file", where="distill.assistant_arch", todo=todo)
+    wide = StudentSpec.model_construct(
+        arch=spec.assistant_arch or own.arch,
+        width=spec.assistant_width * (1.0 if spec.assistant_arch else own.width),
+    )
+    assistant = students.build(wide, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    soft, period = soft_targets.of_run(run)
+    goal = training.Objective(soft, spec.alpha, spec.temperature, period=period)
+    _fit(run, assistant, goal, "assistant", 1)
+    keras_files.save(assistant, run.path(artifacts.ASSISTANT))
+
+
+def _fit(run: Run, model: Any, goal: training.Objective, title: str, number: int) -> training.History:
+    return training.fit(
+        model,
+        teach.samples(run),
+        run.spec.distill,
+        goal,
+        seed=run.spec.project.seed,
+        checkpoint=run.checkpoint(STAGE, number),
+        key=f"{run.key(STAGE)} {title}",
+        title=title,
+        progress=run.progress,
+    )
+
+
+def _writes(run: Run) -> tuple[str, ...]:
+    assisted = _has_assistant(run.notes.get("recipe", "kd"))
+    return (artifacts.STUDENT, artifacts.STUDENT_HISTORY, *((artifacts.ASSISTANT,) if assisted else ()))
 
 
 STAGE = Stage(
     name="distill",
     sections=("data", "teacher", "student", "distill"),
-    reads=lambda run: (artifacts.SPLITS, *teach.files(run)),
-    writes=lambda run: (artifacts.STUDENT, artifacts.STUDENT_HISTORY),
+    reads=lambda run: (
+        *(artifacts.SPLITS, *teach.files(run)),
+        *((artifacts.EXAMINATION,) if run.spec.distill.method == "auto" else ()),
+    ),
+    writes=_writes,
     files=lambda run: tuple(filter(None, (run.spec.student.file,))),
     work=work,
     needs_data=True,

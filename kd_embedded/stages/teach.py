@@ -32,6 +32,7 @@ def samples(run: Run) -> training.Samples:
     return training.Samples(
         lambda positions: found.inputs(parts.train[positions]),
         found.y[parts.train],
+        np.ones(len(parts.train), np.float32),
         lambda positions: found.inputs(parts.val[positions]),
         found.y[parts.val],
     )
