@@ -56,7 +56,8 @@ def run_tasks(
     is done again; one whose workers die ``TRIES`` times is a KdError. What a task raises is raised here.
     """
     named = [f"{function.__name__}-{_digest(function, each)}" for each in arguments]
-    missing = {name: (function, each) for name, each in zip(named, arguments, strict=True) if not _stored(folder, name)}
+    whole = ((function, {**each, **(places or {})}) for each in arguments)
+    missing = {name: task for name, task in zip(named, whole, strict=True) if not _stored(folder, name)}
     total = len(set(named))
     with progress.task(title, total, total - len(missing)) as bar:
         for name, value in _outcomes(missing, cluster, workers, progress):
