@@ -118,25 +118,55 @@ class FitSpec(_Section):
 class TeacherSpec(FitSpec):
     """One [[teacher]]; several of them are an ensemble whose soft targets are averaged."""
 
-    kind: str = Field("keras", description="{kinds}; each reads the keys that stand here for it.")
+    kind: str = Field("keras", description="{kinds}; each reads its own keys.")
     weight: float = Field(1.0, gt=0.0, description="Its share in an ensemble, beside the weights of the others.")
-    arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file is set.")
+    input_scale: float = Field(1.0, description="This teacher sees input * input_scale + input_offset.")
+    input_offset: float = Field(0.0, description="See input_scale.")
+    arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file or trunk is set.")
     width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
-    file: str = Field("", description="Your own .keras or .h5 model, relative to this file; empty: arch.")
+    file: str = Field("", description="{files}")
     mode: Literal["train", "finetune", "frozen"] = Field(
         "train", description='"train" from new weights, "finetune" those of file, or use file "frozen".'
     )
-    allow_lambda: bool = Field(False, description="Load a file with Lambda layers; they run code from the file.")
-    outputs: Literal["auto", "logits", "probabilities"] = Field(
-        "auto", description='What file gives; "auto" strips a final softmax and takes anything else as logits.'
+    trunk: str = Field(
+        "", description="Transfer learning: a .keras file, or a name in keras.applications, that gets a new head."
     )
-    input_scale: float = Field(1.0, description="This teacher sees input * input_scale + input_offset.")
-    input_offset: float = Field(0.0, description="See input_scale.")
+    weights: str = Field("", description="A file of the weights of a trunk from keras.applications.")
+    finetune_epochs: int = Field(
+        0,
+        ge=0,
+        description="trunk only. After epochs of the head alone, epochs of all at a tenth of the learning rate.",
+    )
+    allow_lambda: bool = Field(False, description="Load a file with Lambda layers; they run code from the file.")
+    estimator: tuple[str, ...] = Field(
+        (), description='A classifier of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
+    )
+    parameters: dict[str, Any] = Field(
+        {}, description='Of the estimator; a text "sklearn.MODULE.CLASS" is such an estimator, "step__key" one of its.'
+    )
+    trusted: tuple[str, ...] = Field((), description="Types that a .skops file may name beside those skops knows.")
+    allow_pickle: bool = Field(False, description="Load a .pkl or .joblib file; it can run any code as you.")
+    layout: Literal["nchw", "nhwc"] = Field("nchw", description='Channels first, as "nchw", or last, as "nhwc".')
+    function: str = Field("", description='"module:function" beside this file: float32 [N, ...] to [N, classes].')
+    outputs: Literal["auto", "logits", "probabilities"] = Field("auto", description="{outputs}")
 
     epochs: int = Field(60, ge=1, description="Passes over the training data, at most.")
     batch_size: int = Field(32, ge=1, description="Samples in a step.")
     learning_rate: float = Field(0.002, gt=0.0, description="At its peak.")
     augment_shift: int = Field(1, ge=0, description="Shift images by up to this many pixels, edges filled with zero.")
+
+    @classmethod
+    def keys(cls, kind: str) -> tuple[str, ...]:
+        """The keys that teachers of ``kind`` read, in the order of this class."""
+        from kd_embedded import teachers
+
+        read = {"kind", "weight", "input_scale", "input_offset", *teachers.kind(kind).KEYS}
+        return tuple(key for key in cls.model_fields if key in read)
+
+    @field_validator("estimator", "trusted", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else _pair(value)
 
     @field_validator("kind")
     @classmethod
@@ -153,11 +183,13 @@ class TeacherSpec(FitSpec):
         return _one_of(value, zoo.names())
 
     @model_validator(mode="after")
-    def _file_modes(self) -> TeacherSpec:
-        if self.mode != "train" and not self.file:
-            raise ValueError(f'mode = "{self.mode}" needs file, a model to start from')
-        if self.file and "mode" not in self.model_fields_set:
-            raise ValueError('file is set, so say mode: "frozen", "finetune", or "train" for new weights')
+    def _keys_of_the_kind(self) -> TeacherSpec:
+        from kd_embedded import teachers
+
+        unread = sorted(self.model_fields_set - set(self.keys(self.kind)))
+        if unread:
+            raise ValueError(f'{unread[0]} is not read by kind = "{self.kind}"')
+        teachers.kind(self.kind).check_spec(self)
         return self
 
 
@@ -268,7 +300,7 @@ class RunSpec(_Section):
 
     project: ProjectSpec = ProjectSpec()
     data: DataSpec = DataSpec()
-    teacher: tuple[TeacherSpec, ...] = Field((TeacherSpec(),), min_length=1)
+    teacher: tuple[TeacherSpec, ...] = Field(default_factory=lambda: (TeacherSpec(),), min_length=1)
     student: StudentSpec = StudentSpec()
     examine: ExamineSpec = ExamineSpec()
     distill: DistillSpec = DistillSpec()
@@ -280,6 +312,14 @@ class RunSpec(_Section):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _augmented_teachers(self) -> RunSpec:
+        if self.distill.augments and self.distill.alpha and any(one.kind == "logits" for one in self.teacher):
+            raise ValueError(
+                'a teacher of kind = "logits" knows no augmented inputs: switch augment_* and mixup off in [distill]'
+            )
+        return self
 
 
 def config_sha256(spec: RunSpec) -> str:
@@ -365,9 +405,6 @@ def _one_of(value: str, known: tuple[str, ...]) -> str:
 
 def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
-    from kd_embedded import students, teachers
-    from kd_embedded.teachers import zoo
-
     lines = [
         f"# {title}",
         "# Every key is here with its default or the example's value; delete what you do not change.",
@@ -375,18 +412,38 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     for table, section in SECTIONS.items():
         about = (section.__doc__ or "").removeprefix(f"[{table}]: ")
         header = f"[[{table}]]" if table == "teacher" else f"[{table}]"
-        lines += ["", f"# {about[:1].upper()}{about[1:]}", header]
-        own = [key for key in section.model_fields if key not in FitSpec.model_fields]
-        for key in [*own, *(key for key in section.model_fields if key not in own)]:
-            field = section.model_fields[key]
-            value = overrides.get(table, {}).get(key, field.default)
-            comment = (field.description or "").format(
-                kinds=", ".join(f'"{kind}"' for kind in teachers.kinds()),
-                teachers=", ".join(zoo.names()),
-                students=", ".join(students.names()),
-            )
-            lines.append(f"{key} = {_toml(value)}  # {comment}")
+        lines += ["", f"# {about[:1].upper()}{about[1:]}", header, *_settings(table, overrides.get(table, {}))]
     return "\n".join(lines) + "\n"
+
+
+def teacher_toml(kind: str) -> str:
+    """The [[teacher]] table of one kind, as ``default_toml`` has it."""
+    from kd_embedded import teachers
+
+    about = " ".join((teachers.kind(kind).__doc__ or "").partition("\n\n")[0].partition(": ")[2].split())
+    lines = [f"# {about[:1].upper()}{about[1:]}", "[[teacher]]", *_settings("teacher", {"kind": kind})]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(table: str, values: Mapping[str, Any]) -> Iterator[str]:
+    from kd_embedded import students, teachers
+    from kd_embedded.teachers import zoo
+
+    section = SECTIONS[table]
+    keys: tuple[str, ...] = tuple(section.model_fields)
+    words = {
+        "kinds": ", ".join(f'"{kind}"' for kind in teachers.kinds()),
+        "teachers": ", ".join(zoo.names()),
+        "students": ", ".join(students.names()),
+    }
+    if table == "teacher":
+        kind = values.get("kind", "keras")
+        keys = TeacherSpec.keys(kind)
+        words |= {"files": teachers.kind(kind).FILE, "outputs": teachers.kind(kind).OUTPUTS}
+    for key in sorted(keys, key=lambda key: key in FitSpec.model_fields):
+        field = section.model_fields[key]
+        comment = (field.description or "").format(**words)
+        yield f"{key} = {_toml(values.get(key, field.default))}  # {comment}"
 
 
 def _toml(value: Any) -> str:

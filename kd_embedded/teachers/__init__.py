@@ -3,6 +3,8 @@
 A kind's module has::
 
     KEYS: frozenset[str]                              # keys of [[teacher]] that it reads, beside what all kinds read
+    FILE, OUTPUTS: str                                # what it says of the keys file and outputs, where it reads them
+    def check_spec(spec: TeacherSpec) -> None         # raises ValueError where keys do not go together
     def files(spec: TeacherSpec) -> tuple[str, ...]   # the user's files that it reads, as kd.toml names them
     def suffix(spec: TeacherSpec) -> str              # of its file in the run folder
     def make(job: Job) -> History                     # trains or checks it, writes job.path; [] where it has no epochs

@@ -16,7 +16,9 @@ from kd_embedded.artifacts import locate
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.teachers import Job, zoo
 
-KEYS = frozenset({"arch", "width", "file", "mode", "allow_lambda", *FitSpec.model_fields})
+KEYS = frozenset({"arch", "width", "file", "mode", "allow_lambda", "outputs", *FitSpec.model_fields})
+FILE = "Your own .keras or .h5 model, relative to this file; empty: arch."
+OUTPUTS = 'What file gives; "auto" strips a final softmax and takes anything else as logits.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,14 @@ class KerasTeacher:
         """float32 [N, C], see Teacher."""
         found: NDArray[np.float32] = self._forward(inputs).numpy()
         return found
+
+
+def check_spec(spec: TeacherSpec) -> None:
+    """Raises ValueError where mode and file do not go together."""
+    if spec.mode != "train" and not spec.file:
+        raise ValueError(f'mode = "{spec.mode}" needs file, a model to start from')
+    if spec.file and "mode" not in spec.model_fields_set:
+        raise ValueError('file is set, so say mode: "frozen", "finetune", or "train" for new weights')
 
 
 def files(spec: TeacherSpec) -> tuple[str, ...]:
