@@ -17,7 +17,7 @@ from kd_embedded import __version__
 from kd_embedded.errors import KdError
 
 _STORY = (
-    *("init", "run", "teach", "distill", "quantize", "validate", "codegen", "report"),
+    *("init", "run", "teach", "examine", "distill", "quantize", "validate", "codegen", "report"),
     *("inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
 )
 

@@ -17,7 +17,7 @@ from kd_embedded.progress import Progress
 @click.option("--fresh", is_flag=True, help="Forget what the run folder holds; your own firmware files stay.")
 @verb
 def command(progress: Progress, config: Path, boards: tuple[str, ...], until: str, fresh: bool) -> Outcome:
-    """Do all stages of CONFIG (kd.toml): plan, teach, distil, quantize, validate, generate firmware, report.
+    """Do all stages of CONFIG (kd.toml): plan, teach, examine, distil, quantize, validate, codegen, report.
 
     A stage is redone only when something it reads has changed. Interrupted at any point, the same command carries on.
     """

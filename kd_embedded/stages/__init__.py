@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kd_embedded.pipeline import Stage
 
-ORDER = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
+ORDER = ("plan", "teach", "examine", "distill", "quantize", "validate", "codegen", "report")
 
 
 def stage(name: str) -> Stage:

@@ -1,0 +1,359 @@
+"""Teacher and data, examined before anything is distilled: figures, and what they mean in plain sentences; NumPy alone.
+
+``logits`` are float [N, C] of a teacher, ``labels`` int64 [N] in 0..C-1: samples without a label are left out before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import metrics
+
+BINS = 15  # Guo et al. 2017, section 5
+CONFIDENT = 0.99  # mean confidence on training samples from which on a teacher may have memorised them
+CERTAIN = 0.05  # nats: their mean negative log-likelihood, likewise
+GAP = 0.1  # from training to validation accuracy: beyond it, memorising needs no further proof
+LITTLE = 0.1  # nats of the soft loss: what is left of it for a student that knows the labels
+CHANCE = 0.05  # of the way from guessing (0) to all right (1)
+IMBALANCE = 10.0  # samples of the largest class for one of the smallest
+SUSPECT_SHARE = 0.03  # of the samples searched, beyond what is expected; what is below, the report lists
+SPLITS = {
+    "train": "training",
+    "unlabelled": "unlabelled",
+    "val": "validation",
+    "test": "test",
+}  # as sentences name them
+_FEW = 5  # samples of a class below which nothing is said of how it is predicted
+_NAMED = 4  # classes, at most, that a sentence names
+_WORST = 12
+_EXAMPLES = 10
+_PICTURE = 96  # pixels of a side, at most
+_SERIES = 128  # values of a plot line, at most
+
+Figures = dict[str, Any]
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def probabilities(logits: NDArray[Any], temperature: float = 1.0) -> Floats:
+    """``softmax(logits / temperature)``, float64 [N, C]."""
+    scaled = logits.astype(np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    found: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return found
+
+
+def figures(logits: NDArray[Any], labels: Labels) -> Figures:
+    """Samples, accuracy, mean confidence, expected calibration error (ECE), mean negative log-likelihood in nats, bins.
+
+    The ECE (Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3) is the mean gap of accuracy and
+    confidence over 15 bins ((m - 1) / 15, m / 15] of confidence, by their samples.
+    """
+    shares = probabilities(logits)
+    right, confidence = metrics.predicted_classes(logits) == labels, shares.max(axis=1)
+    bins = list(_bins(right, confidence))
+    gaps = sum(entry["samples"] * abs(entry["accuracy"] - entry["confidence"]) for entry in bins if entry["samples"])
+    return {
+        "samples": len(labels),
+        "accuracy": float(right.mean()),
+        "confidence": float(confidence.mean()),
+        "ece": float(gaps / len(labels)),
+        "nll": -float(_log_softmax(logits)[np.arange(len(labels)), labels].mean()),
+        "bins": bins,
+    }
+
+
+def soft_targets(logits: NDArray[Any], labels: Labels, temperature: float) -> Figures:
+    """How much ``softmax(logits / T)`` says: its mean ``entropy`` in nats, and ``beyond_labels``.
+
+    ``beyond_labels`` is the soft loss ``T^2 * KL(soft || smoothed label)``, in nats, of the best that can be said from
+    the label alone: for each class the label smoothed by its teacher's mean confidence, all others alike. A teacher
+    that repeats the labels, however softened, leaves 0 there (what else there is are likenesses of classes and of
+    samples: Hinton et al. 2015, section 1; Müller et al. 2019, "When Does Label Smoothing Help?", section 4).
+    """
+    soft = probabilities(logits, temperature)
+    own = soft[np.arange(len(labels)), labels]
+    counts = np.maximum(np.bincount(labels, minlength=soft.shape[1]), 1)
+    means = np.bincount(labels, own, minlength=soft.shape[1]) / counts
+    mean = np.clip(means, 1e-12, 1.0 - 1e-12)[labels]
+    entropy = -(soft * np.log(np.maximum(soft, 1e-300))).sum(axis=1)
+    smoothed = own * np.log(mean) + (1.0 - own) * np.log((1.0 - mean) / (soft.shape[1] - 1))
+    beyond = temperature**2 * float((-entropy - smoothed).mean())
+    return {"temperature": temperature, "entropy": float(entropy.mean()), "beyond_labels": max(0.0, beyond)}
+
+
+def has_memorised(train: Figures, val: Figures) -> bool:
+    """Whether a teacher with these figures is certain and right on training samples, and clearly less on others."""
+    certain = train["confidence"] >= CONFIDENT and train["nll"] <= CERTAIN
+    _, at_most = metrics.wilson_interval95(val["accuracy"], val["samples"])
+    return bool(certain and at_most < train["accuracy"])
+
+
+def taken_for(matrix: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Pairs (label, teacher's class) of classes that do not line up, from counts [C, C] as in ``metrics.confusion``.
+
+    More than half of the label's samples are given the other class, and more than half of what is given that class has
+    the label: a permutation, whole or in part, and no mere confusion. The teacher's own mistakes do not hide it.
+    """
+    labelled, given = matrix.sum(axis=1), matrix.sum(axis=0)
+    best = matrix.argmax(axis=1)
+    return [
+        (label, int(other))
+        for label, other in enumerate(best)
+        if other != label
+        and labelled[label] >= _FEW
+        and 2 * matrix[label, other] > labelled[label]
+        and 2 * matrix[label, other] > given[other]
+    ]
+
+
+def lineup(matrix: NDArray[np.int64]) -> Figures:
+    """How a teacher's classes and the labels line up, from counts [C, C].
+
+    ``taken_for`` as above; ``as_read`` the accuracy if those classes were read so, else null; ``above_chance`` the mean
+    recall between guessing (0) and all right (1), whatever the frequencies of the classes; ``never`` the classes that
+    have samples and are never given.
+    """
+    pairs, counts = taken_for(matrix), matrix.sum(axis=1)
+    recalls = matrix.diagonal()[counts > 0] / counts[counts > 0]
+    guess = 1.0 / len(matrix)
+    read = matrix.diagonal().copy()
+    for label, other in pairs:
+        read[label] = matrix[label, other]
+    return {
+        "taken_for": [list(pair) for pair in pairs],
+        "as_read": float(read.sum() / matrix.sum()) if pairs else None,
+        "above_chance": float((recalls.mean() - guess) / (1.0 - guess)),
+        "never": np.flatnonzero((matrix.sum(axis=0) == 0) & (counts >= _FEW)).tolist(),
+    }
+
+
+def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tuple[Figures, Figures]:
+    """Samples with the same stored bytes: those within and between ``splits``, and those whose labels differ.
+
+    ``splits`` are indices of ``x`` [N, ...] and of ``y``, by name, in the order of the pipeline. Labels of "test" are
+    not read. "within" counts samples that repeat an earlier one of their split, "between" (as "train_val") those of the
+    later split that stand in the earlier one; "conflicts" counts inputs with several labels, and samples of them.
+    """
+    found = {name: _by_content(x, indices) for name, indices in splits.items()}
+    names = list(splits)
+    within = {name: len(splits[name]) - len(contents) for name, contents in found.items()}
+    between = {
+        f"{one}_{other}": sum(len(members) for content, members in found[other].items() if content in found[one])
+        for place, one in enumerate(names)
+        for other in names[place + 1 :]
+    }
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for name in names:
+        for content, members in found[name].items():
+            groups[content] += members
+    copies = [sorted(members) for members in groups.values() if len(members) > 1]
+    readable = np.zeros(len(x), np.bool_)
+    for name in names:
+        readable[splits[name]] = name != "test"
+    conflicts = list(_conflicts(copies, y, readable))
+    examples = [members[:_NAMED] for members in sorted(copies)[:_EXAMPLES]]
+    told = {"inputs": len(conflicts), "samples": sum(len(entry["indices"]) for entry in conflicts)}
+    return {"within": within, "between": between, "examples": examples}, {**told, "examples": conflicts[:_EXAMPLES]}
+
+
+def suspects(logits: NDArray[Any], labels: Labels) -> tuple[list[tuple[int, int, float]], float]:
+    """Samples whose labels are likely wrong, the worst first: (position, the teacher's class, its confidence).
+
+    Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
+    Labels", section 3.1): a sample counts as class j where its probability of j reaches the mean that the samples
+    labelled j have; off the diagonal of that count its label is in doubt. Ranked by normalized margin, section 3.2.
+
+    The second is how many such samples right labels would give if the teacher's confidence is what it says: a teacher
+    that is unsure of a class doubts many labels of it.
+    """
+    shares = probabilities(logits)
+    own = shares[np.arange(len(labels)), labels]
+    counts = np.bincount(labels, minlength=shares.shape[1])
+    sums = np.bincount(labels, own, minlength=shares.shape[1])
+    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    confident = np.where(shares >= thresholds - 1e-12, shares, 0.0)
+    other, confidence = confident.argmax(axis=1), confident.max(axis=1)
+    doubted = np.flatnonzero((other != labels) & (confidence > own))
+    order = doubted[np.argsort((own - confidence)[doubted], kind="stable")]
+    expected = float((1.0 - confidence)[confidence > 0.0].sum())
+    return [(int(place), int(other[place]), float(confidence[place])) for place in order], expected
+
+
+def picture(x: NDArray[Any], low: float, high: float) -> bytes | None:
+    """An image [H, W, 1 or 3] as PNG, values from ``low`` (black) to ``high``, thinned to 96 pixels; else None."""
+    if x.ndim != 3 or x.shape[2] not in (1, 3):
+        return None
+    step = -(-max(x.shape[:2]) // _PICTURE)
+    small = x[::step, ::step].astype(np.float64)
+    values = np.clip(np.rint((small - low) * (255.0 / ((high - low) or 1.0))), 0, 255).astype(np.uint8)
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(body)) + kind + body + _crc(kind + body) for kind, body in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def series(x: NDArray[Any]) -> list[float]:
+    """A sample that is no image as at most 128 of its values, evenly chosen, for a plot line."""
+    flat = x.reshape(-1).astype(np.float64)
+    places = np.linspace(0, len(flat) - 1, min(len(flat), _SERIES)).round().astype(int)
+    return [float(f"{value:.6g}") for value in flat[places]]
+
+
+def warnings(document: Mapping[str, Any], class_names: Sequence[str], *, balanced: bool) -> list[str]:
+    """What of an examination should be acted upon, a sentence each with figures and what to do.
+
+    ``balanced`` says that the classes are weighed already.
+    """
+    return [*_teacher_warnings(document, class_names), *_data_warnings(document["data"], class_names, balanced)]
+
+
+def lines_up(found: Mapping[str, Any]) -> bool:
+    """Whether a teacher with this ``lineup`` can be asked about labels at all."""
+    return not found["taken_for"] and found["above_chance"] > CHANCE
+
+
+def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    teachers, ensemble = document["teachers"], document["ensemble"]
+    for number, teacher in enumerate(teachers, 1):
+        whose = f"Teacher {number} ({teacher['name']})" if len(teachers) > 1 else "The teacher"
+        yield from _lineup_warnings(whose, teacher["lineup"], names)
+    whose = "The ensemble" if len(teachers) > 1 else "The teacher"
+    train, val, soft = ensemble["train"], ensemble["val"], ensemble["soft_targets"]
+    little = soft["beyond_labels"] < LITTLE
+    if has_memorised(train, val) and (little or train["accuracy"] - val["accuracy"] > GAP):
+        yield (
+            f"{whose} has memorised the training samples: {_percent(train['accuracy'])} of them right with a mean "
+            f"confidence of {_percent(train['confidence'])}, but {_percent(val['accuracy'])} of the validation samples "
+            f"right. At temperature {soft['temperature']:g} its soft targets say {soft['beyond_labels']:.2f} nats more "
+            "than the labels: train it for fewer epochs, or with augmentation or more weight decay, or augment the "
+            "inputs of the distillation."
+        )
+    probe = document["student_probe"]
+    if probe and probe["val_accuracy"] >= val["accuracy"]:
+        epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
+        yield (
+            f"{whose} is no better than the student alone: {_percent(val['accuracy'])} of the validation samples right,"
+            f" and the student trained on the labels alone had {_percent(probe['val_accuracy'])} after {epochs}: "
+            "use a better teacher, or set distill.alpha = 0 and save its time."
+        )
+
+
+def _lineup_warnings(whose: str, found: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    if found["taken_for"]:
+        pairs = [f"{names[label]!r} is called {names[other]!r}" for label, other in found["taken_for"]]
+        yield (
+            f"{whose} counts the classes in another order: {_listed(pairs)}. Read so, {_percent(found['as_read'])} of "
+            "the labelled samples would be right: give its outputs, or the data's class names, the same order."
+        )
+    elif found["above_chance"] <= CHANCE:
+        yield (
+            f"{whose} is near chance: its mean recall is {_percent(max(0.0, found['above_chance']))} of the way from "
+            "guessing to all right: check its inputs (input_scale, input_offset) and the order of its classes."
+        )
+    elif found["never"]:
+        never = _listed([repr(names[label]) for label in found["never"]])
+        plural = "these classes" if len(found["never"]) > 1 else "this class"
+        yield (
+            f"{whose} never gives {plural}: {never}. The student will learn the same: check that it was trained on all "
+            "classes, or weigh them (class_weights)."
+        )
+
+
+def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool) -> Iterator[str]:
+    counts = [entry["train"] for entry in data["classes"]]
+    if data["imbalance"] >= IMBALANCE and not balanced:
+        most, least = int(np.argmax(counts)), int(np.argmin(counts))
+        yield (
+            f"The classes are imbalanced: {counts[most]:,} training samples of {names[most]!r}, {counts[least]:,} of "
+            f'{names[least]!r}: set class_weights = "balanced" in [distill] and [[teacher]], or add samples.'
+        )
+    for pair, count in data["duplicates"]["between"].items():
+        one, other = pair.split("_")
+        if count and other != "unlabelled":
+            yield (
+                f"{count:,} of {data['samples'][other]:,} {SPLITS[other]} samples are exact copies of {SPLITS[one]} "
+                f"samples, so accuracy on them is too good: keep copies in one split only."
+            )
+    conflicts = data["conflicts"]
+    if conflicts["inputs"]:
+        first = conflicts["examples"][0]
+        yield (
+            f"{conflicts['inputs']:,} {'input has' if conflicts['inputs'] == 1 else 'inputs have'} more than one label "
+            f"({conflicts['samples']:,} samples; samples {_listed([str(i) for i in first['indices']])} are "
+            f"{_listed([repr(names[label]) for label in first['labels']])}): correct or remove them."
+        )
+    suspected = data["suspects"]
+    for split, count in suspected["found"].items():
+        searched = suspected["searched"][split]
+        expected = suspected["expected"][split]
+        if count - expected >= SUSPECT_SHARE * searched:
+            yield (
+                f"For {count:,} of {searched:,} {SPLITS[split]} samples the teacher is confident of another class than "
+                f"the label's, and its own doubts account for {expected:,.0f}: look at the worst of them in the "
+                "report, and correct the labels that are wrong."
+            )
+
+
+def worst(found: Mapping[str, Sequence[tuple[int, int, float]]], margin: int = _WORST) -> list[tuple[str, int]]:
+    """(split, rank) of the ``margin`` most confident disagreements over all splits, the most confident first."""
+    ranked = [(-entry[2], split, rank) for split, entries in found.items() for rank, entry in enumerate(entries)]
+    return [(split, rank) for _, split, rank in sorted(ranked)[:margin]]
+
+
+def _bins(right: NDArray[np.bool_], confidence: Floats) -> Iterator[Figures]:
+    places = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    for place in range(BINS):
+        inside = places == place
+        filled = bool(inside.any())
+        yield {
+            "samples": int(inside.sum()),
+            "accuracy": float(right[inside].mean()) if filled else None,
+            "confidence": float(confidence[inside].mean()) if filled else None,
+        }
+
+
+def _log_softmax(logits: NDArray[Any]) -> Floats:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    found: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found
+
+
+def _by_content(x: NDArray[Any], indices: Labels) -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for index in indices.tolist():
+        found[hashlib.blake2b(np.ascontiguousarray(x[index]).tobytes(), digest_size=16).digest()].append(index)
+    return found
+
+
+def _conflicts(copies: Sequence[list[int]], y: Labels, readable: NDArray[np.bool_]) -> Iterator[Figures]:
+    for members in sorted(copies):
+        told = [index for index in members if readable[index] and y[index] >= 0]
+        labels = sorted({int(y[index]) for index in told})
+        if len(labels) > 1:
+            yield {"indices": told, "labels": labels}
+
+
+def _crc(data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = list(words[:_NAMED])
+    if len(words) > _NAMED:
+        shown.append(f"{len(words) - _NAMED} more")
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]

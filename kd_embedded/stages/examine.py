@@ -1,0 +1,180 @@
+"""Examine: the teachers and the data, before anything is distilled; warnings in plain sentences."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, students, training
+from kd_embedded.artifacts import sha256_bytes, sha256_file
+from kd_embedded.config import FitSpec, TeacherSpec
+from kd_embedded.pipeline import Run, Stage
+from kd_embedded.stages import teach
+
+Logits = Mapping[str, NDArray[np.float32]]
+Positions = Mapping[str, NDArray[np.int64]]
+
+
+def work(run: Run) -> None:
+    """Writes examination.json."""
+    keras_files.start_tensorflow()
+    parts = teach.splits(run)
+    splits = {"train": parts.train, "val": parts.val}
+    kept = {name: np.flatnonzero(run.data.y[part] >= 0) for name, part in splits.items()}
+    labelled = {name: part[kept[name]] for name, part in splits.items()}
+    logits = {name: found[kept[name]] for name, found in zip(splits, soft_targets.clean(run), strict=True)}
+    figures = _figures(logits, labelled, run)
+    soft = examine.soft_targets(logits["train"], run.data.y[labelled["train"]], run.spec.distill.temperature)
+    document: dict[str, Any] = {
+        "teachers": list(_teachers(run, kept, labelled)),
+        "ensemble": {**figures, "soft_targets": soft},
+        "student_probe": _probe(run),
+        "data": _data(run, logits, labelled, figures),
+    }
+    balanced = run.spec.distill.class_weights == "balanced"
+    document["warnings"] = examine.warnings(document, run.data.class_names, balanced=balanced)
+    artifacts.write_json(run.path(artifacts.EXAMINATION), document)
+    for warning in document["warnings"]:
+        run.progress.say(f"  warning: {warning}")
+
+
+def _figures(logits: Logits, indices: Positions, run: Run) -> dict[str, Any]:
+    """Of one teacher: its figures on training and validation samples, and how its classes line up on both."""
+    labels = {name: run.data.y[indices[name]] for name in logits}
+    whole = np.concatenate([metrics.predicted_classes(logits[name]) for name in logits])
+    matrix = metrics.confusion(whole, np.concatenate(list(labels.values())), run.data.classes)
+    return {
+        **{name: examine.figures(logits[name], labels[name]) for name in logits},
+        "lineup": examine.lineup(matrix),
+    }
+
+
+def _teachers(run: Run, kept: Positions, labelled: Positions) -> Iterator[dict[str, Any]]:
+    """Name, parameters and figures of each."""
+    found = soft_targets.members(run)
+    for number, (spec, member) in enumerate(zip(run.spec.teacher, teach.load_teachers(run).members, strict=True)):
+        logits = {name: split[number, kept[name]] for name, split in zip(kept, found, strict=True)}
+        parameters = None if member.model is None else int(member.model.count_params())
+        yield {"name": _name(spec), "parameters": parameters, **_figures(logits, labelled, run)}
+
+
+def _name(spec: TeacherSpec) -> str:
+    return spec.file or (spec.arch if spec.kind == "keras" else spec.kind)
+
+
+def _probe(run: Run) -> dict[str, Any] | None:
+    """What the student reaches in a few epochs on the labels alone: a lower bound of what it reaches in all of them.
+
+    The last examination's is kept where nothing that it follows from has changed. None where it was not asked for, or
+    where the teacher has no say anyway.
+    """
+    spec, seed = run.spec.distill, run.spec.project.seed
+    epochs = min(run.spec.examine.probe_epochs, -(-spec.epochs // 10))
+    if not epochs or spec.alpha == 0.0:
+        return None
+    shared = {name: getattr(spec, name) for name in FitSpec.model_fields}
+    settings = FitSpec.model_validate({**shared, "epochs": epochs, "patience": 0})
+    read = [
+        *(settings.model_dump(mode="json"), run.spec.student.model_dump(mode="json"), seed, run.data_fingerprint),
+        *(sha256_file(path) for path in (run.path(artifacts.SPLITS), *_own_files(run))),
+    ]
+    key = sha256_bytes(json.dumps(read, sort_keys=True).encode())
+    known = _known_probe(run)
+    if known and known["key"] == key:
+        return known
+    history = training.fit(
+        students.build(run.spec.student, run.data.input_shape, run.data.classes, seed, run.base),
+        teach.samples(run),
+        settings,
+        training.Objective(),
+        seed=seed,
+        checkpoint=run.checkpoint(STAGE),
+        key=key,
+        title="student on labels alone",
+        progress=run.progress,
+    )
+    return {"epochs": epochs, "val_accuracy": max(record["val_accuracy"] for record in history), "key": key}
+
+
+def _own_files(run: Run) -> list[Any]:
+    return [artifacts.locate(run.base, run.spec.student.file)] if run.spec.student.file else []
+
+
+def _known_probe(run: Run) -> dict[str, Any] | None:
+    """The probe of the last examination, if run.json still knows the file as it is."""
+    path, entry = run.path(artifacts.EXAMINATION), run.state.get(STAGE.name)
+    if not entry or not path.is_file() or entry["wrote"].get(path.name) != sha256_file(path):
+        return None
+    probe: dict[str, Any] | None = artifacts.read_json(path)["student_probe"]
+    return probe
+
+
+def _data(run: Run, logits: Logits, labelled: Positions, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts, copies and doubtful labels. Of the test split the stored bytes are hashed, and no label is read."""
+    found, parts = run.data, teach.splits(run)
+    splits = {"train": parts.train, "unlabelled": found.unlabelled, "val": parts.val, "test": parts.test}
+    counts = {name: np.bincount(found.y[part], minlength=found.classes).tolist() for name, part in labelled.items()}
+    copies, conflicts = examine.duplicates(found.x, found.y, splits)
+    return {
+        "samples": {name: len(part) for name, part in splits.items()},
+        "classes": [
+            {"name": name, "train": counts["train"][label], "val": counts["val"][label]}
+            for label, name in enumerate(found.class_names)
+        ],
+        "imbalance": max(counts["train"]) / max(1, min(counts["train"])),
+        "duplicates": copies,
+        "conflicts": conflicts,
+        "suspects": _suspects(run, logits, labelled, figures),
+    }
+
+
+def _suspects(run: Run, logits: Logits, labelled: Positions, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels that the teacher doubts; it is asked where its classes line up, and not where it knows them by heart."""
+    searched = [
+        name for name in logits if name != "train" or not examine.has_memorised(figures["train"], figures["val"])
+    ]
+    if not examine.lines_up(figures["lineup"]):
+        searched = []
+    asked = {name: examine.suspects(logits[name], run.data.y[labelled[name]]) for name in searched}
+    found = {name: entries for name, (entries, _) in asked.items()}
+    rows = [
+        (name, int(labelled[name][found[name][rank][0]]), *found[name][rank][1:]) for name, rank in examine.worst(found)
+    ]
+    shown = run.data.x[[row[1] for row in rows]]
+    low, high = (float(shown.min()), float(shown.max())) if rows else (0.0, 0.0)
+    worst = [
+        {
+            **{"split": name, "index": index, "label": int(run.data.y[index]), "teacher": other},
+            "confidence": confidence,
+            **_shown(run.data.x[index], low, high),
+        }
+        for name, index, other, confidence in rows
+    ]
+    return {
+        "searched": {name: len(labelled[name]) for name in searched},
+        "found": {name: len(entries) for name, entries in found.items()},
+        "expected": {name: expected for name, (_, expected) in asked.items()},
+        "worst": worst,
+    }
+
+
+def _shown(x: NDArray[Any], low: float, high: float) -> dict[str, Any]:
+    """The sample for the report: a PNG in base64, or the values of a plot line."""
+    png = examine.picture(x, low, high)
+    return {"png": base64.b64encode(png).decode()} if png else {"values": examine.series(x)}
+
+
+STAGE = Stage(
+    name="examine",
+    sections=("data", "teacher", "student", "examine", "distill"),
+    reads=lambda run: (artifacts.SPLITS, *teach.files(run)),
+    writes=lambda run: (artifacts.EXAMINATION,),
+    files=lambda run: tuple(filter(None, (run.spec.student.file,))),
+    work=work,
+    needs_data=True,
+)
