@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kd_embedded import keras_files, soft_targets, training
+from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import Progress, Task
@@ -60,17 +62,17 @@ class _KillTask(Task):
 
 
 def _fit(model: Any, spec: FitSpec, folder: Path, progress: Progress | None = None, **keys: Any) -> training.History:
-    objective = keys.pop("objective", training.Objective())
     return training.fit(
         model,
         keys.pop("samples", _SAMPLES),
         spec,
-        objective,
+        keys.pop("objective", training.Objective()),
         seed=5,
         checkpoint=folder / "checkpoint.npz",
         key=keys.pop("key", "key"),
         title="model",
         progress=progress or Progress(),
+        **keys,
     )
 
 
@@ -172,3 +174,115 @@ def test_balanced_weights_make_a_rare_class_count() -> None:
     unlabelled = replace(samples, train_y=np.array([0] * 60 + [1] * 20 + [-1] * 20))
     weights = training.sample_weights(unlabelled, FitSpec(class_weights="balanced"), 2)
     assert weights[[0, 60, 80]].tolist() == pytest.approx([80 / 120, 2.0, 1.0])
+
+
+def _one_step(samples: training.Samples, **switches: Any) -> list[Any]:
+    """The weights after one plain gradient step on all samples at once."""
+    import keras
+
+    keras_files.start_tensorflow()
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    objective = switches.pop("objective", training.Objective())
+    spec = FitSpec(epochs=1, batch_size=999, optimizer="sgd", schedule="constant", warmup_epochs=0, weight_decay=0.0)
+    with TemporaryDirectory() as folder:
+        _fit(model, spec.model_copy(update=switches), Path(folder), samples=samples, objective=objective)
+    return [variable.numpy() for variable in model.variables]
+
+
+def test_a_weight_of_two_is_the_sample_twice() -> None:
+    weights = np.ones(110, np.float32)
+    weights[[3, 50]] = 2.0
+    twice = np.concatenate([np.arange(110), [3, 50]])
+    weighted = _one_step(replace(_SAMPLES, train_weights=weights))
+    doubled = _one_step(
+        replace(
+            _SAMPLES, train_inputs=lambda i: _X[twice[i]], train_y=_Y[twice], train_weights=np.ones(112, np.float32)
+        )
+    )
+    plain = _one_step(_SAMPLES)
+    assert all(np.allclose(a, b, atol=1e-7) for a, b in zip(weighted, doubled, strict=True))
+    assert not np.allclose(weighted[0], plain[0], atol=1e-5)
+
+
+def test_a_sample_without_a_label_teaches_through_the_teacher_alone() -> None:
+    labelled = np.where(np.arange(110) < 60, _Y[:110], -1)
+    some = replace(_SAMPLES, train_y=labelled)
+    without = replace(_SAMPLES, train_y=_Y[:60], train_weights=_ONES[:60])
+    assert all(np.allclose(a, b, atol=1e-7) for a, b in zip(_one_step(some), _one_step(without), strict=True))
+    teacher = np.random.default_rng(0).normal(0, 2, (110, 3)).astype(np.float32)
+    soft = soft_targets.cached(teacher)
+    both = _one_step(some, objective=training.Objective(soft, alpha=0.5, temperature=1.0))
+    probabilities = np.exp(teacher) / np.exp(teacher).sum(1, keepdims=True)
+    targets = np.where(labelled[:, None] < 0, 0.0, np.eye(3)[labelled]) * 0.5 + 0.5 * probabilities
+    start = _one_step(some, learning_rate=1e-12)[0]
+    x = _X[:110].reshape(110, -1)
+    z = x @ start
+    softmax = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    gradient = x.T @ (softmax * targets.sum(1, keepdims=True) - targets) / 110
+    assert np.allclose(start - 0.003 * 1.9 * gradient, both[0], atol=1e-6)  # Nesterov's first step is 1 + momentum
+
+
+def test_mixup_trains_on_mixed_inputs_and_targets() -> None:
+    spec = FitSpec(mixup=0.5)
+    augmentation = Augmentation(lambda i: _X[i], 110, spec)
+    rows = np.eye(3, dtype=np.float32)[_Y[:110]]
+    everything = np.arange(110)
+    mixed, targets = augmentation.inputs(everything, 0), augmentation.mixed(lambda i: rows[i], everything, 0)
+    start = _one_step(_SAMPLES, learning_rate=1e-12)[0]
+    x = mixed.reshape(110, -1)
+    z = x @ start
+    gradient = x.T @ (np.exp(z) / np.exp(z).sum(1, keepdims=True) - targets) / 110
+    assert np.allclose(start - 0.003 * 1.9 * gradient, _one_step(_SAMPLES, mixup=0.5)[0], atol=1e-6)
+
+
+def test_the_live_teacher_sees_what_the_student_sees_and_cached_epochs_come_round(tmp_path: Path) -> None:
+    seen: dict[int, list[Any]] = {}
+
+    def soft(positions: Any, inputs: Any, epoch: int) -> Any:
+        seen.setdefault(epoch, []).append((positions, inputs))
+        return np.zeros((len(positions), 3), np.float32)
+
+    spec = FitSpec(epochs=5, batch_size=40, augment_shift=1, mixup=0.3)
+    _fit(_model(), spec, tmp_path, objective=training.Objective(soft, 0.5, period=2))
+    assert sorted(seen) == [0, 1]
+    assert (len(seen[0]), len(seen[1])) == (9, 6)
+    augmentation = Augmentation(lambda i: _X[i], 110, spec)
+    for epoch, batches in seen.items():
+        assert all(np.array_equal(inputs, augmentation.inputs(at, epoch)) for at, inputs in batches)
+    assert not np.array_equal(seen[0][0][0], seen[0][3][0])  # the order is another one each epoch all the same
+
+
+def test_a_batch_prepared_ahead_is_the_same_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = FitSpec(epochs=3, batch_size=32, augment_shift=1, augment_noise=0.1)
+    ahead = _model()
+    history = _fit(ahead, spec, tmp_path / "ahead")
+    monkeypatch.setattr(training, "ahead", map)
+    one_by_one = _model()
+    assert _fit(one_by_one, spec, tmp_path / "one by one") == history
+    for first, second in zip(ahead.variables, one_by_one.variables, strict=True):
+        assert np.array_equal(first.numpy(), second.numpy()), first.path
+
+
+def test_work_done_ahead_comes_in_order_and_its_errors_are_raised() -> None:
+    from kd_embedded.ahead import ahead
+
+    assert list(ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
+    assert list(ahead(str, [])) == []
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda x: 1 // x, [1, 0]))
+
+
+def test_the_step_hook_is_called_and_the_best_epoch_is_one_of_the_late_ones(tmp_path: Path) -> None:
+    calls: list[float] = []
+
+    def halve_at_the_end(model: Any, epoch: float) -> None:
+        calls.append(epoch)
+        if epoch == 6.0:
+            model.layers[-1].kernel.assign(model.layers[-1].kernel * 0.0)
+
+    model = _model()
+    history = _fit(model, FitSpec(epochs=6, batch_size=55), tmp_path, after_step=halve_at_the_end, best_from=5)
+    assert calls == [(step + 1) / 2 for step in range(12)]
+    assert not model.layers[-1].kernel.numpy().any()
+    assert history[5]["val_accuracy"] < max(record["val_accuracy"] for record in history)

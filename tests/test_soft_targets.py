@@ -1,0 +1,174 @@
+"""A teacher's logits: live, computed once, or kept for epochs of augmented inputs; killed anywhere, the same bytes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kd_embedded import artifacts, soft_targets
+from kd_embedded.augment import Augmentation
+from kd_embedded.config import FitSpec, parse_config
+from kd_embedded.errors import ConfigError, ModelError
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
+from kd_embedded.stages import distill, plan, teach
+
+_X = np.random.default_rng(0).random((300, 4, 4, 1), np.float32)
+_TRAIN = np.arange(300)[::-1].copy()
+_SPEC = FitSpec(augment_flip=True, augment_shift=1, augment_noise=0.1, mixup=0.2)
+_WEIGHTS = np.random.default_rng(1).normal(0, 3, (16, 5)).astype(np.float32)
+
+
+def _inputs(positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    return _X[_TRAIN[positions]]
+
+
+class _Linear:
+    """A teacher in NumPy that counts what it is asked, and may die of it."""
+
+    model: Any = None
+    augments = True
+
+    def __init__(self, dies_after: int = 10**9) -> None:
+        self.left, self.asked = dies_after, 0
+
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        self.asked += len(inputs)
+        return inputs.reshape(len(inputs), -1) @ _WEIGHTS
+
+
+def _keep(folder: Path, teacher: _Linear, epochs: int = 3) -> None:
+    soft_targets.keep(folder, teacher, _inputs, _TRAIN, _SPEC, epochs, Progress())
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_kept_logits_are_the_live_ones_as_float16(tmp_path: Path) -> None:
+    _keep(tmp_path, _Linear())
+    kept, live = soft_targets.replayed(tmp_path, 3), soft_targets.live(_Linear(), _TRAIN)
+    augmentation = Augmentation(_inputs, 300, _SPEC)
+    positions = np.random.default_rng(2).permutation(300)[:64]
+    for epoch in range(3):
+        now = live(positions, augmentation.inputs(positions, epoch), epoch)
+        assert kept(positions, np.zeros(0, np.float32), epoch).dtype == np.float32
+        assert np.allclose(kept(positions, np.zeros(0, np.float32), epoch), now, rtol=2**-11, atol=1e-6)
+        assert np.array_equal(kept(positions, now, epoch), kept(positions, now, epoch + 3))
+    assert not np.array_equal(kept(positions, now, 0), kept(positions, now, 1))
+
+
+@pytest.mark.parametrize("asked", [1, 3, 5])
+def test_a_killed_cache_is_completed_to_the_same_bytes(tmp_path: Path, asked: int) -> None:
+    _keep(tmp_path / "whole", _Linear())
+    with pytest.raises(KeyboardInterrupt):
+        _keep(tmp_path / "killed", _Linear(dies_after=asked))
+    whole_epochs = asked // 2  # of two batches each
+    teacher = _Linear()
+    _keep(tmp_path / "killed", teacher)
+    assert teacher.asked == 300 * (3 - whole_epochs)
+    assert _bytes(tmp_path / "killed") == _bytes(tmp_path / "whole")
+
+
+def test_a_damaged_epoch_is_made_again_and_leftovers_go(tmp_path: Path) -> None:
+    _keep(tmp_path, _Linear())
+    whole, damaged = _bytes(tmp_path), tmp_path / "epoch_0001.npy"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    (tmp_path / ".kd-left").mkdir()
+    teacher = _Linear()
+    _keep(tmp_path, teacher)
+    assert teacher.asked == 300
+    assert _bytes(tmp_path) == whole
+
+
+def test_logits_that_are_not_finite_are_one_line(tmp_path: Path) -> None:
+    class _Broken(_Linear):
+        def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.full((len(inputs), 5), np.nan, np.float32)
+
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        _keep(tmp_path, _Broken())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Digits, taught by two tiny teachers; the student is not distilled yet."""
+    return _run(tmp_path, {})
+
+
+def _run(base: Path, settings: dict[str, Any]) -> Run:
+    quick = {"arch": "mlp", "width": 0.05, "epochs": 2}
+    spec = parse_config(
+        {
+            "project": {"out": "out"},
+            "data": {"max_per_class": 12},
+            "teacher": [quick, {**quick, "width": 0.1}],
+            "student": {"arch": "mlp", "width": 0.25},
+            "examine": {"probe_epochs": 1},
+            "distill": {"epochs": 3, "augment_shift": 1, "cache_epochs": 2, **settings},
+        },
+        "kd.toml",
+    )
+    run = Run(spec, base, Progress())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE):
+        run.execute(stage)
+    return run
+
+
+def test_the_clean_logits_of_an_ensemble_are_computed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, val = soft_targets.clean(run)
+    parts, ensemble = teach.splits(run), teach.load_teachers(run)
+    assert np.allclose(train, ensemble.logits(run.data.inputs(parts.train), parts.train), atol=1e-5)
+    assert np.allclose(val, ensemble.logits(run.data.inputs(parts.val), parts.val), atol=1e-5)
+    assert soft_targets.members(run)[0].shape == (2, *train.shape)
+    monkeypatch.setattr(teach, "load_teachers", None)  # nobody is asked again
+    assert np.array_equal(soft_targets.clean(run)[0], train)
+
+
+def test_a_distilled_student_is_the_same_after_a_kill_with_kept_logits(tmp_path: Path) -> None:
+    whole, killed = _run(tmp_path / "whole", {}), _run(tmp_path / "killed", {})
+    whole.execute(distill.STAGE)
+    _, period = soft_targets.of_run(killed)
+    assert period == 2
+    kept = next(killed.path(artifacts.SOFT_TARGETS).iterdir())
+    (kept / "epoch_0001.npy").unlink()
+    killed.execute(distill.STAGE)
+    for name in (artifacts.STUDENT, artifacts.STUDENT_HISTORY):
+        assert whole.path(name).read_bytes() == killed.path(name).read_bytes(), name
+    assert (kept / "epoch_0001.npy").is_file()
+
+
+def test_other_augmentation_has_a_cache_of_its_own_and_other_weights_share_it(run: Run) -> None:
+    soft_targets.of_run(run)
+    caches = run.path(artifacts.SOFT_TARGETS)
+    for settings, count in (({"learning_rate": 0.5}, 1), ({"augment_seed": 7}, 2), ({"ensemble": "logits"}, 3)):
+        changed = run.spec.distill.model_copy(update=settings)
+        run.spec = run.spec.model_copy(update={"distill": changed})
+        soft_targets.of_run(run)
+        assert len(list(caches.iterdir())) == count, settings
+
+
+def test_an_assistant_learns_first_and_then_teaches(tmp_path: Path) -> None:
+    run = _run(tmp_path, {"method": "teacher_assistant"})
+    run.execute(distill.STAGE)
+    assert run.path(artifacts.ASSISTANT).is_file()
+    assert run.state["distill"]["recipe"] == "teacher_assistant"
+    assert artifacts.ASSISTANT in run.state["distill"]["wrote"]
+    assert len(list(run.path(artifacts.SOFT_TARGETS).iterdir())) == 2  # the teachers' and the assistant's
+    from kd_embedded import keras_files
+
+    assistant, student = (keras_files.load(run.path(name)) for name in (artifacts.ASSISTANT, artifacts.STUDENT))
+    assert assistant.count_params() > student.count_params()
+
+
+def test_a_recipe_of_feature_maps_wants_one_keras_teacher(tmp_path: Path) -> None:
+    run = _run(tmp_path, {"method": "hints"})
+    with pytest.raises(ConfigError, match="hints compares feature maps of one Keras model"):
+        run.execute(distill.STAGE)
