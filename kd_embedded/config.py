@@ -124,7 +124,7 @@ class TeacherSpec(FitSpec):
     input_offset: float = Field(0.0, description="See input_scale.")
     arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file or trunk is set.")
     width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
-    file: str = Field("", description="{files}")
+    file: str = Field("", description="{file}")
     mode: Literal["train", "finetune", "frozen"] = Field(
         "train", description='"train" from new weights, "finetune" those of file, or use file "frozen".'
     )
@@ -272,6 +272,14 @@ class QuantizeSpec(_Section):
     dense: Literal["auto", "per-channel", "per-tensor"] = Field(
         "auto", description='Scales of Dense weights; "auto": per tensor where a chosen board\'s library needs it.'
     )
+    calibration: Literal["converter", "minmax", "percentile", "mse", "entropy"] = Field(
+        "minmax",
+        description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter".',
+    )
+    qat_epochs: int = Field(
+        15, ge=0, description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none."
+    )
+    qat_learning_rate: float = Field(0.0, ge=0.0, description="At its peak; 0: a tenth of that of [distill].")
 
 
 class CodegenSpec(_Section):
@@ -439,16 +447,17 @@ def _settings(table: str, values: Mapping[str, Any]) -> Iterator[str]:
     if table == "teacher":
         kind = values.get("kind", "keras")
         keys = TeacherSpec.keys(kind)
-        words |= {"files": teachers.kind(kind).FILE, "outputs": teachers.kind(kind).OUTPUTS}
+        words |= {name.lower(): getattr(teachers.kind(kind), name, "") for name in ("FILE", "OUTPUTS")}
     for key in sorted(keys, key=lambda key: key in FitSpec.model_fields):
         field = section.model_fields[key]
         comment = (field.description or "").format(**words)
-        yield f"{key} = {_toml(values.get(key, field.default))}  # {comment}"
+        yield f"{key} = {toml_value(values.get(key, field.default))}  # {comment}"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """``value`` as TOML writes it: text, numbers, lists, inline tables."""
     if isinstance(value, tuple | list):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {_toml(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key} = {toml_value(item)}' for key, item in value.items())}}}"
     return json.dumps(value, ensure_ascii=False)

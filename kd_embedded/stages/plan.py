@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, codegen, keras_files, students
+from kd_embedded import artifacts, codegen, keras_files, qat, students
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
 from kd_embedded.config import StudentSpec
@@ -54,6 +54,8 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     _fill_zeros(student)
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
     model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
+    if run.spec.quantize.qat_epochs or run.spec.quantize.calibration != "converter":
+        qat.trace(student, sample[:8], where)
     for departure in tflm_departures(graph) if chosen.engine == "tflm" else ():
         raise KdError(
             f"op {departure.op_index} ({departure.op_name}) is not the same in TensorFlow Lite Micro: {departure.why}",
