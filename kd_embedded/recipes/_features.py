@@ -54,7 +54,7 @@ def connect(
     import keras
 
     recipe: Any = get(name)
-    ours, theirs = _Unfolded(student, training=True), _Unfolded(teacher, training=False)
+    ours, theirs = _Unfolded(student), _Unfolded(teacher)
     if student_layers or teacher_layers:
         pairs = _named(ours, theirs, student_layers, teacher_layers, recipe.VECTORS)
     else:
@@ -105,14 +105,13 @@ def windows(size: int, count: int) -> NDArray[np.float32]:
 class _Unfolded:
     """The graph of a model drawn anew on its own layers: ``inputs``, ``logits``, and the output of each layer by name.
 
-    Models within the model are entered; while ``training`` not those that are called in a fixed mode (a frozen trunk),
-    for that mode would be lost.
+    Models within the model are entered.
     """
 
-    def __init__(self, model: Any, *, training: bool) -> None:
+    def __init__(self, model: Any) -> None:
         import keras
 
-        self.title, self._training = model.name, training
+        self.title = model.name
         self.tensors: dict[str, Any] = {}
         self._activations: set[str] = set()
         self.inputs = keras.Input(model.inputs[0].shape[1:], name="input")
@@ -141,13 +140,12 @@ class _Unfolded:
     def _call(self, layer: Any, *arguments: Any, **keywords: Any) -> Any:
         import keras
 
-        mode_is_fixed = self._training and keywords.get("training") is not None
-        if isinstance(layer, keras.Sequential) and not mode_is_fixed:
+        if isinstance(layer, keras.Sequential):
             values = arguments[0]
             for inner in layer.layers:
                 values = self._call(inner, values)
             return values
-        if isinstance(layer, keras.Model) and hasattr(layer, "operations") and not mode_is_fixed:
+        if isinstance(layer, keras.Model) and hasattr(layer, "operations"):
             return self._enter(layer, *arguments)
         output = layer(*arguments, **keywords)
         if hasattr(output, "shape"):
