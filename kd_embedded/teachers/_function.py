@@ -1,0 +1,119 @@
+"""What the kinds share that are a function of arrays: inputs scaled, outputs checked and made logits."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded.artifacts import locate
+from kd_embedded.config import TeacherSpec
+from kd_embedded.errors import ModelError, ToolError
+from kd_embedded.teachers import Job
+
+OUTPUTS = 'What it gives; "auto": probabilities where they sum to 1 on training data, else logits.'
+_PROBE = 64
+
+Scores = Callable[[NDArray[np.float32]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionTeacher:
+    """A Teacher of ``scores``: float32 [N, ...] to an array [N, classes], logits or ``probabilities``.
+
+    ``where`` is what it is called in messages.
+    """
+
+    scores: Scores
+    spec: TeacherSpec
+    classes: int
+    where: str
+    probabilities: bool = False
+    augments: bool = True
+    model: None = None
+
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [N, C], see Teacher. Raises ModelError where the function fails or gives something else."""
+        found = self.outputs(inputs)
+        return np.log(np.clip(found, 1e-7, 1.0)) if self.probabilities else found
+
+    def outputs(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What it gives, as it is: float32 [N, C]."""
+        seen = inputs * np.float32(self.spec.input_scale) + np.float32(self.spec.input_offset)
+        try:
+            found = self.scores(seen)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever foreign code raises
+            raise ModelError(f"fails on inputs {list(seen.shape)}: {reason(error)}", where=self.where) from None
+        if (
+            not isinstance(found, np.ndarray)
+            or found.shape != (len(inputs), self.classes)
+            or found.dtype.kind not in "fiu"
+        ):
+            raise ModelError(
+                f"gives {_shape(found)} for {len(inputs)} inputs, the data has {self.classes} classes",
+                where=self.where,
+                todo="give one array [N, classes]",
+            )
+        return found.astype(np.float32)
+
+
+def as_teacher(job: Job, scores: Scores, where: str) -> FunctionTeacher:
+    """The Teacher of ``scores``, tried on training inputs, which decide what outputs = "auto" means.
+
+    Raises ModelError where it does not give finite [N, classes] for them, or no probabilities where they were promised.
+    """
+    teacher = FunctionTeacher(scores, job.spec, job.data.classes, where)
+    found = teacher.outputs(job.data.inputs(job.sample(_PROBE)))
+    if not np.isfinite(found).all():
+        raise ModelError("gives NaN or infinity", where=where, todo="check input_scale, and what it was trained on")
+    return FunctionTeacher(scores, job.spec, job.data.classes, where, are_probabilities(found, job.spec, where))
+
+
+def are_probabilities(outputs: NDArray[np.float32], spec: TeacherSpec, where: str) -> bool:
+    """Whether ``outputs`` [N, C] are probabilities, by ``spec.outputs`` or, with "auto", by their look."""
+    positive = bool((outputs >= 0).all() and (outputs <= 1.001).all())
+    if spec.outputs == "probabilities" and not positive:
+        raise ModelError("gives values outside 0 to 1", where=where, todo='set outputs = "logits" for this teacher')
+    if spec.outputs != "auto":
+        return spec.outputs == "probabilities"
+    return positive and bool(np.allclose(outputs.sum(-1), 1.0, atol=1e-3))
+
+
+def read(job: Job, name: str) -> bytes:
+    """The user's file that kd.toml calls ``name``. Raises ModelError where it cannot be read."""
+    path = locate(job.base, name)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def channels(inputs: NDArray[np.float32], layout: str) -> NDArray[np.float32]:
+    """``inputs`` [N, ..., C] in the ``layout`` of a teacher: "nchw" has the channels first, [N, C, ...]."""
+    return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if layout == "nchw" else inputs
+
+
+def extra(module: str, package: str, name: str) -> ModuleType:
+    """The optional ``module`` of ``package``. Raises ToolError with the extra ``name`` that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        todo = f"pip install 'kd-embedded[{name}]'"
+        raise ToolError(f"needs {package}, which is not installed", where=f'kind = "{name}"', todo=todo) from None
+
+
+def reason(error: Exception) -> str:
+    """The first words of a foreign exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+def _shape(found: Any) -> str:
+    return f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else f"a {type(found).__name__}"

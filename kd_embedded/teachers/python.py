@@ -1,0 +1,86 @@
+"""``kind = "python"``: your own function, in a module beside kd.toml."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_embedded import artifacts
+from kd_embedded.config import TeacherSpec
+from kd_embedded.errors import ModelError
+from kd_embedded.teachers import Job, _function
+
+KEYS = frozenset({"function", "outputs"})
+OUTPUTS = _function.OUTPUTS
+
+
+def check_spec(spec: TeacherSpec) -> None:
+    """Raises ValueError unless function is "module:function"."""
+    module, _, function = spec.function.partition(":")
+    if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError('kind = "python" needs function = "module:function", the module beside kd.toml')
+
+
+def files(spec: TeacherSpec) -> tuple[str, ...]:
+    """The module's source: a change of it, not of what it imports, makes the teacher another."""
+    return (spec.function.partition(":")[0].replace(".", "/") + ".py",)
+
+
+def suffix(spec: TeacherSpec) -> str:
+    """The run folder keeps the name of the function and the hash of its source."""
+    return ".json"
+
+
+def make(job: Job) -> list[dict[str, float]]:
+    """Tries the function, and writes its name and the SHA-256 of its module."""
+    source = _function.read(job, files(job.spec)[0])
+    load(job)
+    document = {"function": job.spec.function, "source_sha256": artifacts.sha256_bytes(source)}
+    artifacts.write_text(job.path, json.dumps(document) + "\n")
+    return []
+
+
+def load(job: Job) -> _function.FunctionTeacher:
+    """The function itself, from beside kd.toml."""
+    module_name, _, name = job.spec.function.partition(":")
+    with _importing(job.base):
+        try:
+            function = getattr(_module(module_name, job.base / files(job.spec)[0]), name)
+        except Exception as error:  # whatever the module raises
+            what = f"cannot be imported: {_function.reason(error)}"
+            raise ModelError(what, where=job.spec.function) from None
+
+    def scores(batch: NDArray[np.float32]) -> Any:
+        with _importing(job.base):
+            return function(batch)
+
+    return _function.as_teacher(job, scores, job.spec.function)
+
+
+@contextmanager
+def _importing(base: Path) -> Iterator[None]:
+    """The folder of kd.toml first among those that modules are imported from."""
+    sys.path.insert(0, str(base))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(base))
+
+
+def _module(name: str, source: Path) -> Any:
+    known = sys.modules.get(name)
+    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() != source.resolve():
+        del sys.modules[name]  # of another project
+    importlib.invalidate_caches()
+    found = importlib.import_module(name)
+    if Path(found.__file__ or "").resolve() != source.resolve():
+        raise ImportError(f"{name} is {found.__file__}")
+    return found

@@ -1,0 +1,551 @@
+"""Teachers of every kind: the soft targets of what they came from, and one line for what cannot be used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import string
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import absent
+from numpy.typing import NDArray
+
+from kd_embedded import data, teachers
+from kd_embedded.config import DataSpec, TeacherSpec
+from kd_embedded.errors import KdError, ModelError, ToolError
+from kd_embedded.teachers import _function, sklearn
+
+Floats = NDArray[np.float32]
+
+_GENERATOR = np.random.default_rng(0)
+_X = _GENERATOR.random((120, 5, 4, 3), np.float32)
+_Y = (_X.mean((1, 2, 3)) * 60).astype(np.int64) % 3
+_DATA = data.Data(_X, _Y, ("low", "mid", "high"), np.full(120, data.FREE, np.int8), 1.0, 0.0)
+_SPLITS = data.split(_DATA, DataSpec(), seed=1)
+_WEIGHT = _GENERATOR.normal(0, 1, (60, 3)).astype(np.float32)
+_ALL = np.arange(120)
+
+
+def _job(folder: Path, data_set: data.Data = _DATA, **keys: Any) -> teachers.Job:
+    spec = TeacherSpec(**keys)
+    path = folder / "run" / f"teacher{teachers.kind(spec.kind).suffix(spec)}"
+
+    def fit(*_: object) -> Any:
+        raise AssertionError("nothing to fit")
+
+    return teachers.Job(spec, folder, path, 1, data_set, _SPLITS, "the data", fit)
+
+
+def _logits(folder: Path, **keys: Any) -> Floats:
+    """What the teacher says of all samples, once it has been through the run folder."""
+    job = _job(folder, **keys)
+    assert teachers.make(job) == []
+    return teachers.load(job).logits(_X, _ALL)
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    found: NDArray[np.float64] = exponentials / exponentials.sum(-1, keepdims=True)
+    return found
+
+
+def _expected(x: Floats) -> Floats:
+    """The model that is saved in several forms: its channels first, then flattened."""
+    return np.moveaxis(x, -1, 1).reshape(len(x), -1) @ _WEIGHT
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        absent("PyTorch is not installed: the extra torch")
+
+
+# --- scikit-learn
+
+
+def test_a_forest_is_trained_saved_and_loaded_as_the_one_it_is(tmp_path: Path) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    parameters = {"n_estimators": 12, "max_depth": 4}
+    logits = _logits(
+        tmp_path, kind="sklearn", estimator="sklearn.ensemble.RandomForestClassifier", parameters=parameters
+    )
+    forest = RandomForestClassifier(random_state=1, **parameters)
+    forest.fit(_X[_SPLITS.train].reshape(len(_SPLITS.train), -1), _Y[_SPLITS.train])
+    assert np.allclose(_softmax(logits), forest.predict_proba(_X.reshape(120, -1)), atol=1e-5)
+
+
+def test_a_classifier_trained_again_is_the_same_file_without_dates_and_addresses(tmp_path: Path) -> None:
+    spec = {"kind": "sklearn", "estimator": "sklearn.ensemble.GradientBoostingClassifier"}
+    files = []
+    for name in ("first", "second"):
+        job = _job(tmp_path / name, **spec, parameters={"n_estimators": 2})
+        teachers.make(job)
+        files.append(job.path.read_bytes())
+    assert files[0] == files[1]
+    with zipfile.ZipFile(tmp_path / "first" / "run" / "teacher.skops") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        identities = [
+            int(part.split(b",")[0].split(b"}")[0]) for part in archive.read("schema.json").split(b'"__id__": ')[1:]
+        ]
+    assert max(identities) == len(set(identities)) - 1  # numbered, in the order they come
+    other = _job(tmp_path / "other", **spec, parameters={"n_estimators": 2, "random_state": 3, "subsample": 0.5})
+    teachers.make(other)
+    assert other.path.read_bytes() != files[0]
+
+
+def test_pipelines_nested_estimators_and_their_seeds() -> None:
+    spec = TeacherSpec(
+        kind="sklearn",
+        estimator=("sklearn.preprocessing.StandardScaler", "sklearn.calibration.CalibratedClassifierCV"),
+        parameters={
+            "calibratedclassifiercv__estimator": "sklearn.svm.SVC",
+            "calibratedclassifiercv__estimator__C": 7.0,
+            "calibratedclassifiercv__cv": 3,
+        },
+    )
+    found = sklearn.build(spec, 5)
+    assert found.get_params()["calibratedclassifiercv__estimator__C"] == 7.0
+    assert found.get_params()["calibratedclassifiercv__estimator__random_state"] == 5
+    own = {"n_estimators": 2, "random_state": 9}
+    forest = TeacherSpec(kind="sklearn", estimator="sklearn.ensemble.RandomForestClassifier", parameters=own)
+    assert sklearn.build(forest, 5).random_state == 9
+
+
+def test_weights_of_samples_reach_the_classifier(tmp_path: Path) -> None:
+    """Samples of weight 0 might as well not be there."""
+    weights = np.where(_Y == 2, 0.0, 1.0).astype(np.float32)
+    weighted = data.Data(_X, _Y, _DATA.class_names, _DATA.part, 1.0, 0.0, weights)
+    for estimator in (
+        "sklearn.ensemble.RandomForestClassifier",
+        ("sklearn.preprocessing.StandardScaler", "sklearn.naive_bayes.GaussianNB"),
+    ):
+        job = _job(tmp_path, weighted, kind="sklearn", estimator=estimator)
+        teachers.make(job)
+        assert not (teachers.load(job).logits(_X, _ALL).argmax(1) == 2).any()
+
+
+def _own(folder: Path, name: str, labels: Any = None) -> Any:
+    import joblib
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    labels = np.array(_DATA.class_names)[_Y] if labels is None else labels
+    function = np.sqrt if name == "function.skops" else None
+    model = make_pipeline(FunctionTransformer(function), LogisticRegression()).fit(_X.reshape(120, -1), labels)
+    (joblib.dump if name.endswith(".joblib") else skops.io.dump)(model, folder / name)
+    return model
+
+
+@pytest.mark.parametrize("name", ["own.skops", "own.joblib"])
+def test_a_classifier_of_the_users_own_with_its_columns_by_name(tmp_path: Path, name: str) -> None:
+    model = _own(tmp_path, name)
+    logits = _logits(tmp_path, kind="sklearn", file=name, allow_pickle=name.endswith(".joblib"))
+    by_name = dict(zip(model.classes_, model.predict_proba(_X.reshape(120, -1)).T, strict=True))
+    assert list(by_name) != list(_DATA.class_names)
+    assert np.allclose(_softmax(logits), np.stack([by_name[c] for c in _DATA.class_names], 1), atol=1e-5)
+
+
+def test_a_skops_file_with_types_of_others_is_refused_by_name(tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(_X.reshape(120, -1), _Y)
+    model.extra = string.Template("x")
+    skops.io.dump(model, tmp_path / "own.skops")
+    with pytest.raises(
+        ModelError, match="own.skops: names types that skops does not trust: string.Template: list them"
+    ):
+        _logits(tmp_path, kind="sklearn", file="own.skops")
+    assert np.isfinite(_logits(tmp_path, kind="sklearn", file="own.skops", trusted="string.Template")).all()
+
+
+def test_a_pickle_needs_a_flag_and_is_told_why() -> None:
+    with pytest.raises(
+        ValueError, match=r"own.pkl is a pickle, and loading one runs whatever code its author put there"
+    ):
+        TeacherSpec(kind="sklearn", file="own.pkl")
+    assert TeacherSpec(kind="sklearn", file="own.pkl", allow_pickle=True).allow_pickle
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"estimator": "sklearn.ensemble.RandomForrest"}, "scikit-learn has no sklearn.ensemble.RandomForrest"),
+        ({"estimator": "sklearn.datasets.load_iris"}, "sklearn.datasets.load_iris is no estimator"),
+        ({"estimator": "sklearn.svm.LinearSVC"}, "is a LinearSVC without probabilities"),
+        (
+            {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_dept": 3}},
+            "sklearn.tree.DecisionTreeClassifier: unknown parameter max_dept: did you mean max_depth?",
+        ),
+        (
+            {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": "deep"}},
+            "sklearn.tree.DecisionTreeClassifier: cannot be trained: InvalidParameterError",
+        ),
+        ({"file": "damaged.skops"}, "damaged.skops: cannot be loaded: BadZipFile"),
+        ({"file": "damaged.joblib", "allow_pickle": True}, "damaged.joblib: cannot be loaded: "),
+        ({"file": "two.skops"}, "two.skops: knows the classes 0, 1: the data has 0, 1, 2"),
+        ({"file": "absent.skops"}, "cannot be read: No such file"),
+    ],
+)
+def test_a_bad_classifier_is_one_line(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    for name in ("damaged.skops", "damaged.joblib"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 cut")
+    _own(tmp_path, "two.skops", _Y % 2)
+    _refuses(tmp_path, {"kind": "sklearn", **keys}, says)
+
+
+def _refuses(folder: Path, keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(KdError) as caught:
+        _logits(folder, **keys)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+# --- ONNX
+
+
+def _onnx(
+    path: Path,
+    *,
+    batch: int | str = "n",
+    softmax: bool = False,
+    second: bool = False,
+    dtype: int = 1,
+    nhwc: bool = False,
+) -> None:
+    """Gemm of the flattened input, as a graph of its own."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    made = {TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.INT64: np.int64}
+    weight = numpy_helper.from_array(_WEIGHT.astype(made[dtype]), "w")
+    shape = [batch, 5, 4, 3] if nhwc else [batch, 3, 5, 4]
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["z"])]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["z"], ["p"], axis=-1))
+    nodes.append(helper.make_node("ArgMax", ["z"], ["label"], axis=-1, keepdims=0))
+    outputs = [helper.make_tensor_value_info("p" if softmax else "z", dtype, [batch, 3])]
+    outputs.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
+    if second:
+        outputs.append(helper.make_tensor_value_info("flat", dtype, [batch, 60]))
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", dtype, shape)], outputs, [weight])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 50])
+@pytest.mark.parametrize("dtype", [1, 11])
+def test_an_onnx_teacher_gives_what_its_model_does(tmp_path: Path, batch: int | str, dtype: int) -> None:
+    _onnx(tmp_path / "own.onnx", batch=batch, dtype=dtype)
+    logits = _logits(tmp_path, kind="onnx", file="own.onnx", input_scale=2.0, input_offset=-1.0)
+    assert logits.dtype == np.float32
+    assert np.allclose(logits, _expected(_X * 2 - 1), atol=1e-5)
+
+
+def test_probabilities_become_logits_of_the_same_soft_targets(tmp_path: Path) -> None:
+    _onnx(tmp_path / "own.onnx", softmax=True)
+    expected = _softmax(_expected(_X))
+    for outputs in ("auto", "probabilities"):
+        assert np.allclose(
+            _softmax(_logits(tmp_path, kind="onnx", file="own.onnx", outputs=outputs)), expected, atol=1e-5
+        )
+    as_told = _logits(tmp_path, kind="onnx", file="own.onnx", outputs="logits")
+    assert np.allclose(as_told, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"second": True}, "own.onnx: has x tensor(float), label tensor(int64), z tensor(float), flat tensor(float)"),
+        ({"dtype": 7}, "own.onnx: has x tensor(int64)"),
+        ({"nhwc": True}, "own.onnx: fails on inputs [64, 5, 4, 3]: InvalidArgument"),
+        (None, "own.onnx: cannot be loaded: InvalidProtobuf"),
+    ],
+)
+def test_a_bad_onnx_model_is_one_line(tmp_path: Path, keys: dict[str, Any] | None, says: str) -> None:
+    if keys is None:
+        (tmp_path / "own.onnx").write_bytes(b"no model")
+    else:
+        _onnx(tmp_path / "own.onnx", **keys)
+    _refuses(tmp_path, {"kind": "onnx", "file": "own.onnx"}, says)
+
+
+# --- PyTorch
+
+
+def _torch_model() -> Any:
+    torch = _torch()
+    linear = torch.nn.Linear(60, 3, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(_WEIGHT.T.copy()))
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), linear)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_a_torch_teacher_gives_what_its_model_does(tmp_path: Path, suffix: str) -> None:
+    torch, model = _torch(), _torch_model()
+    if suffix == ".pt":
+        torch.jit.script(model).save(tmp_path / "own.pt")  # in training mode, as it was made
+    else:
+        batch = {0: torch.export.Dim("batch")}
+        torch.export.save(
+            torch.export.export(model.eval(), (torch.zeros(2, 3, 5, 4),), dynamic_shapes=[batch]), tmp_path / "own.pt2"
+        )
+    logits = _logits(tmp_path, kind="torch", file=f"own{suffix}")
+    assert np.allclose(logits, _expected(_X), atol=1e-5)
+    with torch.no_grad():
+        itself = model.eval()(torch.from_numpy(np.ascontiguousarray(np.moveaxis(_X, -1, 1)))).numpy()
+    assert np.allclose(_softmax(logits), _softmax(itself), atol=1e-5)
+
+
+def test_a_torch_file_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    torch = _torch()
+    torch.save(_torch_model().state_dict(), tmp_path / "state.pt")
+    (tmp_path / "own.pt2").write_bytes(b"no model")
+    torch.jit.script(torch.nn.Flatten()).save(tmp_path / "flat.pt")
+    _refuses(tmp_path, {"kind": "torch", "file": "state.pt"}, "a state_dict is no model")
+    _refuses(tmp_path, {"kind": "torch", "file": "own.pt2"}, "own.pt2: cannot be loaded: ")
+    _refuses(
+        tmp_path, {"kind": "torch", "file": "flat.pt"}, "flat.pt: gives float32 [64, 60] for 64 inputs, the data has 3"
+    )
+
+
+@pytest.mark.parametrize(("kind", "package"), [("torch", "PyTorch"), ("onnx", "onnxruntime")])
+def test_an_absent_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, package: str) -> None:
+    monkeypatch.setitem(sys.modules, {"torch": "torch", "onnx": "onnxruntime"}[kind], None)
+    file = f"own.{'pt' if kind == 'torch' else 'onnx'}"
+    (tmp_path / file).write_bytes(b"")
+    with pytest.raises(
+        ToolError, match=rf"needs {package}, which is not installed: pip install 'kd-embedded\[{kind}\]'"
+    ):
+        _logits(tmp_path, kind=kind, file=file)
+
+
+# --- a function of the user's own
+
+_SOURCE = """
+import numpy as np
+import weights_beside
+
+def scores(x):
+    assert x.dtype == np.float32 and x.shape[1:] == (5, 4, 3)
+    return np.moveaxis(x, -1, 1).reshape(len(x), -1) @ weights_beside.load()
+
+def image(x):
+    return x
+
+def broken(x):
+    raise ValueError("no such\\nthing")
+
+def nan(x):
+    return np.full((len(x), 3), np.nan)
+
+table = [1]
+"""
+
+
+def _module(folder: Path, name: str = "own_teacher") -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "weights.npy", _WEIGHT)
+    place = str(folder / "weights.npy")
+    (folder / "weights_beside.py").write_text(f"import numpy as np\ndef load():\n    return np.load({place!r})\n")
+    (folder / f"{name}.py").write_text(_SOURCE)
+
+
+def test_a_function_beside_kd_toml_is_a_teacher_and_its_source_is_part_of_it(tmp_path: Path) -> None:
+    _module(tmp_path)
+    keys = {"kind": "python", "function": "own_teacher:scores"}
+    path = list(sys.path)
+    assert np.allclose(_logits(tmp_path, **keys), _expected(_X), atol=1e-5)
+    assert sys.path == path
+    job = _job(tmp_path, **keys)
+    before = json.loads(job.path.read_text())
+    assert before["function"] == "own_teacher:scores"
+    assert teachers.kind("python").files(job.spec) == ("own_teacher.py",)
+    _module(tmp_path / "other")
+    (tmp_path / "other" / "own_teacher.py").write_text(_SOURCE.replace("@ weights", "@ -weights"))
+    del sys.modules["weights_beside"]
+    assert np.allclose(_logits(tmp_path / "other", **keys), -_expected(_X), atol=1e-5)
+    after = json.loads(_job(tmp_path / "other", **keys).path.read_text())
+    assert after["source_sha256"] != before["source_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("own_teacher:absent", "own_teacher:absent: cannot be imported: AttributeError"),
+        ("wrong_syntax:scores", "cannot be imported: SyntaxError"),
+        ("own_teacher:image", "gives float32 [64, 5, 4, 3] for 64 inputs, the data has 3 classes"),
+        ("own_teacher:broken", "fails on inputs [64, 5, 4, 3]: ValueError: no such"),
+        ("own_teacher:nan", "gives NaN or infinity"),
+        ("own_teacher:table", "fails on inputs [64, 5, 4, 3]: TypeError"),
+        ("json:dumps", "cannot be read: No such file"),
+    ],
+)
+def test_a_bad_function_is_one_line(tmp_path: Path, function: str, says: str) -> None:
+    _module(tmp_path)
+    (tmp_path / "wrong_syntax.py").write_text("def scores(:")
+    _refuses(tmp_path, {"kind": "python", "function": function}, says)
+
+
+# --- a file of logits
+
+
+def _table(folder: Path, **arrays: Any) -> dict[str, Any]:
+    whole = {"logits": _expected(_X), "data_sha256": "the data"} | arrays
+    np.savez(folder / "own.npz", **{name: value for name, value in whole.items() if value is not None})
+    return {"kind": "logits", "file": "own.npz"}
+
+
+def test_a_file_of_logits_is_looked_up_by_position(tmp_path: Path) -> None:
+    keys = _table(tmp_path)
+    assert np.allclose(_logits(tmp_path, **keys), _expected(_X), atol=1e-6)
+    order = np.random.default_rng(3).permutation(120)
+    _table(tmp_path, logits=_softmax(_expected(_X))[order], indices=order)
+    job = _job(tmp_path, **keys)
+    teachers.make(job)
+    teacher = teachers.load(job)
+    some = np.array([7, 100, 3])
+    assert np.allclose(_softmax(teacher.logits(_X[:3] * 0, some)), _softmax(_expected(_X))[some], atol=1e-5)
+    assert not teacher.augments and teacher.model is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"data_sha256": "other"}, "own.npz: was made for other data, by its data_sha256: make it again"),
+        ({"data_sha256": None}, "own.npz: has no array data_sha256"),
+        ({"logits": _expected(_X)[:119]}, "own.npz: has 119 rows, the data 120 samples"),
+        ({"logits": _expected(_X)[:, :2]}, "logits have shape [120, 2] and dtype float32: give real numbers [K, 3]"),
+        (
+            {"logits": np.where(np.arange(120)[:, None] == 9, np.nan, 1.0) * np.ones((1, 3))},
+            "row 9 of logits holds NaN",
+        ),
+        ({"indices": np.arange(119)}, "indices have shape [119]"),
+        ({"indices": np.arange(120) // 2}, "indices are not 120 different positions in 0 to 119"),
+        ({"indices": np.arange(1, 121)}, "indices are not 120 different positions"),
+        ({"logits": _expected(_X)[1:], "indices": np.arange(1, 120)}, "has no row for 1 of 120 samples, 0 the first"),
+    ],
+)
+def test_a_bad_file_of_logits_is_one_line(tmp_path: Path, arrays: dict[str, Any], says: str) -> None:
+    _refuses(tmp_path, _table(tmp_path, **arrays), says)
+
+
+def test_a_damaged_file_of_logits_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "own.npz").write_bytes(b"PK")
+    _refuses(tmp_path, {"kind": "logits", "file": "own.npz"}, "own.npz: is not a readable .npz")
+
+
+def test_what_falls_outside_0_to_1_is_no_probability(tmp_path: Path) -> None:
+    keys = _table(tmp_path) | {"outputs": "probabilities"}
+    _refuses(tmp_path, keys, 'gives values outside 0 to 1: set outputs = "logits" for this teacher')
+
+
+# --- ensembles
+
+
+class _Fixed:
+    augments, model = True, None
+
+    def __init__(self, logits: Floats, **keys: Any) -> None:
+        self._logits = logits
+        self.__dict__.update(keys)
+
+    def logits(self, inputs: Floats, indices: NDArray[np.int64]) -> Floats:
+        return self._logits[indices]
+
+
+def test_an_ensemble_is_the_weighted_mean_in_either_space() -> None:
+    first, second = (_GENERATOR.normal(0, 5, (9, 4)).astype(np.float32) for _ in range(2))
+    members, indices = [_Fixed(first), _Fixed(second)], np.array([2, 0, 8])
+    found = teachers.Ensemble(members, [3.0, 1.0], "probabilities").logits(_X[:3], indices)
+    assert found.dtype == np.float32
+    assert np.allclose(_softmax(found), (0.75 * _softmax(first) + 0.25 * _softmax(second))[indices], atol=1e-6)
+    assert np.allclose(np.exp(found).sum(-1), 1.0, atol=1e-5)
+    found = teachers.Ensemble(members, [3.0, 1.0], "logits").logits(_X[:3], indices)
+    assert np.allclose(found, (0.75 * first + 0.25 * second)[indices], atol=1e-5)
+    alone = teachers.Ensemble([_Fixed(first, model="a model")], [0.5])
+    assert np.array_equal(alone.logits(_X[:9], np.arange(9)), first) and alone.model == "a model"
+    assert teachers.Ensemble([_Fixed(first), _Fixed(second, augments=False)], [1, 1]).augments is False
+    assert teachers.Ensemble(members, [1, 1]).model is None
+
+
+def test_an_ensemble_of_extreme_logits_stays_finite() -> None:
+    sure = np.array([[900.0, -900.0]], np.float32)
+    for space in ("probabilities", "logits"):
+        assert np.isfinite(teachers.average([sure, -sure], [1.0, 1.0], space)).all()  # type: ignore[arg-type]
+
+
+# --- what all kinds share
+
+
+@pytest.mark.parametrize("name", teachers.kinds())
+def test_every_kind_documents_its_keys(name: str) -> None:
+    from kd_embedded.config import teacher_toml
+
+    text = teacher_toml(name)
+    lines = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    assert [line.split(" = ")[0] for line in lines] == sorted(
+        TeacherSpec.keys(name), key=lambda key: key in TeacherSpec.__base__.model_fields
+    )
+    assert all("  # " in line and line.endswith((".", "all.")) for line in lines)
+    assert f'kind = "{name}"' in text and text.startswith("# ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"kind": "keras", "estimator": "sklearn.svm.SVC"}, 'estimator is not read by kind = "keras"'),
+        ({"kind": "sklearn", "estimator": "sklearn.svm.SVC", "epochs": 3}, 'epochs is not read by kind = "sklearn"'),
+        ({"kind": "sklearn"}, "needs estimator, or file: one of the two"),
+        ({"kind": "sklearn", "file": "own.txt"}, "file should end in .skops"),
+        ({"kind": "sklearn", "estimator": "os.system"}, "estimator 'os.system' is not of the form"),
+        ({"kind": "onnx"}, "needs file, a model that ends in .onnx"),
+        ({"kind": "torch", "file": "own.pth"}, "needs file, a model that ends in .pt or .pt2"),
+        ({"kind": "python", "function": "own"}, 'needs function = "module:function"'),
+        ({"kind": "python", "function": "../own:f"}, 'needs function = "module:function"'),
+        ({"kind": "logits", "file": "own.csv"}, "needs file, that ends in .npz"),
+        ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, "sees no inputs"),
+        ({"kind": "teacher"}, "kind"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_told(keys: dict[str, Any], says: str) -> None:
+    from kd_embedded.config import parse_config
+    from kd_embedded.errors import ConfigError
+
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"teacher": [keys]}, "kd.toml")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_of_logits_and_augmentation_do_not_go_together() -> None:
+    from kd_embedded.config import parse_config
+    from kd_embedded.errors import ConfigError
+
+    teacher = [{"kind": "logits", "file": "own.npz"}]
+    for augmented in ({"augment_flip": True}, {"augment_noise": 0.1}, {"mixup": 0.2}):
+        with pytest.raises(ConfigError, match='a teacher of kind = "logits" knows no augmented inputs'):
+            parse_config({"teacher": teacher, "distill": augmented}, "kd.toml")
+    assert parse_config({"teacher": teacher, "distill": {"augment_flip": True, "alpha": 0.0}}, "kd.toml")
+
+
+def test_a_fixed_batch_is_filled_up() -> None:
+    seen: list[int] = []
+
+    def run(batch: Floats) -> Floats:
+        seen.append(len(batch))
+        return batch.sum(1, keepdims=True)
+
+    from kd_embedded.teachers.onnx import in_steps
+
+    x = _GENERATOR.random((7, 2), np.float32)
+    assert np.allclose(in_steps(run, x, 3), x.sum(1, keepdims=True))
+    assert seen == [3, 3, 3]
+    assert _function.reason(ValueError("")) == "ValueError"
