@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Distillation measured: epoch times against Keras' own Distiller, and what distilling gives a student.
 
-One run, one process. For each data set a teacher is trained once. Then epochs of our loop (alone, distilled from cached
-logits) and of keras.distillation.Distiller are timed in turn, three times round so that a busy machine slows all alike,
-each doing the same work: the same student, batches and optimizer; medians of all epochs but each fit's first. Then
-students are trained alone and distilled, with the same seeds.
+One run, one process. For each data set a teacher is trained once. Then epochs of our loop and of
+keras.distillation.Distiller are timed in turn, three times round so that a busy machine slows all alike, each doing the
+same work: the same student, batches and optimizer; medians of all epochs but each fit's first. Ours are, on inputs as
+stored, alone and distilled from logits computed once; on augmented inputs, alone, distilled from kept logits that are
+replayed, and distilled from the live teacher. Then students are trained in each of our ways, with the same seeds.
 
-    scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE]
+    scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE] [--profile]
 
-FOLDER holds train/<class>/*.jpg and test/<class>/*.jpg of CIFAR-10; without it only digits are measured.
+FOLDER holds train/<class>/*.jpg and test/<class>/*.jpg of CIFAR-10; without it only digits are measured. --profile
+tells where an epoch goes instead: what the thread prepares, what the loop waits for it, and how many cores are busy.
 """
 
 from __future__ import annotations
@@ -17,27 +19,32 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import data, distill, keras_files, soft_targets, students, training
+from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import to_json, write_json
 from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
 from kd_embedded.progress import Progress, Task
 from kd_embedded.teachers import keras as keras_teacher
+from kd_embedded.teachers.keras import KerasTeacher
 
 _ROUNDS = 3
+_WAYS = ("alone", "distilled", "alone, augmented", "replayed, augmented", "live, augmented")
 _CASES: dict[str, dict[str, Any]] = {
     "digits": {
         "data": {"source": "sklearn:digits"},
         "teacher": TeacherSpec(),
         "student": StudentSpec(arch="tiny_cnn", width=0.5),
         "distill": DistillSpec(),
+        "augmentation": {"augment_shift": 1},
         "timed_epochs": 6,
     },
     "cifar10-subset": {
@@ -45,6 +52,7 @@ _CASES: dict[str, dict[str, Any]] = {
         "teacher": TeacherSpec(arch="cnn", epochs=20, augment_flip=True, augment_shift=4),
         "student": StudentSpec(arch="ds_cnn", width=0.5),
         "distill": DistillSpec(epochs=20),
+        "augmentation": {"augment_flip": True, "augment_shift": 4},
         "timed_epochs": 2,
     },
 }
@@ -80,10 +88,18 @@ class _Case:
         found, parts = self.data, self.splits
         train, val = found.inputs(parts.train), found.inputs(parts.val)
         self.train = train
-        self.samples = training.Samples(lambda i: train[i], found.y[parts.train], np.ones(len(train), np.float32), lambda i: val[i], found.y[parts.val])
+        self.samples = training.Samples(
+            lambda i: train[i],
+            found.y[parts.train],
+            np.ones(len(train), np.float32),
+            lambda i: val[i],
+            found.y[parts.val],
+        )
         self.teacher = keras_teacher.build(self.spec["teacher"], found.input_shape, found.classes, 1, Path())
         self.fit(self.teacher, self.spec["teacher"], training.Objective(), seed=1)
         self.logits = self.scores(self.teacher, parts.train)
+        self.folder = tempfile.TemporaryDirectory()  # of kept logits
+        self.keeping = 0.0  # seconds that an epoch of them takes
 
     def fit(self, model: Any, spec: Any, objective: training.Objective, seed: int) -> list[float]:
         """Trains ``model`` and returns the seconds of its epochs."""
@@ -105,9 +121,27 @@ class _Case:
     def student(self, seed: int) -> Any:
         return students.build(self.spec["student"], self.data.input_shape, self.data.classes, seed, Path())
 
-    def distilled(self) -> training.Objective:
+    def way(self, name: str) -> tuple[DistillSpec, training.Objective]:
+        """How a student is trained: the settings and the objective of one of _WAYS."""
         spec: DistillSpec = self.spec["distill"]
-        return training.Objective(soft_targets.cached(self.logits), spec.alpha, spec.temperature)
+        if "augmented" in name:
+            spec = spec.model_copy(update=self.spec["augmentation"])
+        soft, period = self._soft_targets(name, spec)
+        return spec, training.Objective(soft, spec.alpha, spec.temperature, period=period)
+
+    def _soft_targets(self, name: str, spec: DistillSpec) -> tuple[distill.SoftTargets | None, int]:
+        if name.startswith("alone"):
+            return None, 0
+        if name == "distilled":
+            return soft_targets.cached(self.logits), 0
+        if name == "live, augmented":
+            return soft_targets.live(KerasTeacher(self.teacher), self.splits.train), 0
+        epochs = min(spec.cache_epochs, spec.epochs)
+        folder, teacher = Path(self.folder.name), KerasTeacher(self.teacher)
+        began = time.perf_counter()
+        soft_targets.keep(folder, teacher, self.samples.train_inputs, self.splits.train, spec, epochs, Progress())
+        self.keeping = self.keeping or (time.perf_counter() - began) / epochs
+        return soft_targets.replayed(folder, epochs), epochs
 
     def scores(self, model: Any, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of ``model``, float32 [N, C]."""
@@ -121,11 +155,12 @@ class _Case:
 
 
 def _accuracies(case: _Case, seeds: int) -> dict[str, Any]:
-    found: dict[str, list[float]] = {"alone": [], "distilled": []}
+    found: dict[str, list[float]] = {name: [] for name in _WAYS}
     for seed in range(1, seeds + 1):
-        for name, objective in (("alone", training.Objective()), ("distilled", case.distilled())):
+        for name in _WAYS:
+            spec, objective = case.way(name)
             student = case.student(seed)
-            case.fit(student, case.spec["distill"], objective, seed)
+            case.fit(student, spec, objective, seed)
             found[name].append(case.accuracy(student))
     return {
         "teacher": case.accuracy(case.teacher),
@@ -137,14 +172,63 @@ def _accuracies(case: _Case, seeds: int) -> dict[str, Any]:
 
 
 def _epoch_seconds(case: _Case) -> dict[str, float]:
-    epochs = case.spec["timed_epochs"]
-    spec = case.spec["distill"].model_copy(update={"epochs": epochs + 1, "warmup_epochs": 0})
-    seconds: dict[str, list[float]] = {"alone": [], "distilled": [], "keras_distiller": []}
+    seconds: dict[str, list[float]] = {name: [] for name in (*_WAYS, "keras_distiller")}
     for _ in range(_ROUNDS):
-        seconds["alone"] += case.fit(case.student(1), spec, training.Objective(), 1)[1:]
-        seconds["distilled"] += case.fit(case.student(1), spec, case.distilled(), 1)[1:]
-        seconds["keras_distiller"] += _keras_distiller(case, spec)[1:]
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        for name in _WAYS:
+            spec, objective = case.way(name)
+            seconds[name] += case.fit(case.student(1), _timed(spec, case), objective, 1)[1:]
+        seconds["keras_distiller"] += _keras_distiller(case, _timed(case.spec["distill"], case))[1:]
+    return {name: statistics.median(values) for name, values in seconds.items()} | {"keeping": case.keeping}
+
+
+def _timed(spec: DistillSpec, case: _Case) -> DistillSpec:
+    return spec.model_copy(update={"epochs": case.spec["timed_epochs"] + 1, "warmup_epochs": 0})
+
+
+class _Stopwatch:
+    """Stands in for ahead(): seconds spent in preparing (in the thread), and in waiting for it (in the loop)."""
+
+    def __init__(self, threaded: bool) -> None:
+        self.prepared = self.waited = 0.0
+        self._run = ahead if threaded else map
+
+    def __call__(self, prepare: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        def timed(item: Any) -> Any:
+            began = time.perf_counter()
+            made = prepare(item)
+            self.prepared += time.perf_counter() - began
+            return made
+
+        made = iter(self._run(timed, items))
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(made)
+            except StopIteration:
+                return
+            self.waited += time.perf_counter() - began
+            yield item
+
+
+def _profile(case: _Case) -> None:
+    """Prints where the epochs of each way of training go, with the thread and without it."""
+    print(f"{case.name}: seconds an epoch, of them prepared and waited for; cores busy")
+    for name in _WAYS:
+        spec, objective = case.way(name)
+        for threaded in (True, False):
+            watch = _Stopwatch(threaded)
+            with mock.patch.object(training, "ahead", watch):
+                student, epochs = case.student(1), case.spec["timed_epochs"]
+                case.fit(student, _timed(spec, case).model_copy(update={"epochs": 1}), objective, 1)  # compiles
+                busy, began = time.process_time(), time.perf_counter()
+                watch.prepared = watch.waited = 0.0
+                laps = case.fit(student, _timed(spec, case), objective, 1)
+                wall, busy = time.perf_counter() - began, time.process_time() - busy
+            how = "a batch ahead" if threaded else "one by one"
+            print(
+                f"  {name:20} {how:13} {statistics.median(laps[1:]):.3f}, {watch.prepared / (epochs + 1):.3f}, "
+                f"{watch.waited / (epochs + 1):.3f}; {busy / wall:.2f}"
+            )
 
 
 def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
@@ -186,16 +270,17 @@ def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
 def _print(name: str, result: dict[str, Any]) -> None:
     seconds, accuracy = result["epoch_seconds"], result["accuracy"]
     print(f"{name}: teacher {100 * accuracy['teacher']:.2f} %, student of {result['parameters']} parameters")
-    for kind in ("alone", "distilled"):
+    for kind in _WAYS:
         found = accuracy[kind]
         print(
-            f"  {kind:10} {100 * found['mean']:.2f} % +- {100 * found['standard_deviation']:.2f} "
+            f"  {kind:20} {100 * found['mean']:.2f} % +- {100 * found['standard_deviation']:.2f} "
             f"({len(found['seeds'])} seeds: {', '.join(f'{100 * value:.2f}' for value in found['seeds'])})"
         )
     print("  seconds an epoch: " + ", ".join(f"{kind} {value:.3f}" for kind, value in seconds.items()))
     print(
         f"  a distillation epoch costs {result['ratio_to_alone']:.2f} of a plain one, "
-        f"{result['ratio_to_keras']:.2f} of Keras' Distiller"
+        f"{result['ratio_to_keras']:.2f} of Keras' Distiller; augmented, with replayed logits, "
+        f"{result['ratio_replayed']:.2f} of a plain one, with the teacher live {result['ratio_live']:.2f}"
     )
 
 
@@ -205,6 +290,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10 images")
     parser.add_argument("--seeds", type=int, choices=range(2, 100), default=3, metavar="N", help="2 or more")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--profile", action="store_true", help="tell where an epoch goes, and measure nothing else")
     options = parser.parse_args()
     keras_files.start_tensorflow()
     results = {}
@@ -212,6 +298,9 @@ def main() -> None:
         if name != "digits" and options.cifar is None:
             continue
         case = _Case(name, options.cifar)
+        if options.profile:
+            _profile(case)
+            continue
         seconds = _epoch_seconds(case)
         results[name] = {
             "parameters": case.student(1).count_params(),
@@ -220,8 +309,12 @@ def main() -> None:
             "epoch_seconds": seconds,
             "ratio_to_alone": seconds["distilled"] / seconds["alone"],
             "ratio_to_keras": seconds["distilled"] / seconds["keras_distiller"],
+            "ratio_replayed": seconds["replayed, augmented"] / seconds["alone, augmented"],
+            "ratio_live": seconds["live, augmented"] / seconds["alone, augmented"],
         }
         _print(name, results[name])
+    if options.profile:
+        return
     if options.json:
         write_json(options.json, results)
     else:
