@@ -1,0 +1,310 @@
+"""The cells of scripts/bench_students: students by data set, architecture, recipe and seed, measured on the test split.
+
+A cell is a run of the product itself, in a folder of its own: its distill and quantize stages, with the cell's seed.
+Splits, teacher and the teacher's logits are those of one run that all cells of a data set share, so that cells differ
+in what they are about. A cell's result follows from its arguments alone.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from kd_embedded import (
+    artifacts,
+    data,
+    distill,
+    golden,
+    interpreters,
+    keras_files,
+    metrics,
+    recipes,
+    soft_targets,
+    stages,
+)
+from kd_embedded import quantize as quantization
+from kd_embedded.artifacts import sha256_file
+from kd_embedded.config import DataSpec, RunSpec
+from kd_embedded.errors import ModelError
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
+from kd_embedded.stages import plan, teach
+from kd_embedded.tflite.read import parse_model
+
+SEED = 1  # of the splits, of a teacher trained here, and of augmentation; students have their own
+FORMS = ("float", "int8_ptq", "int8_qat")
+RECIPES = ("alone", *recipes.names(), "auto")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set: sections of kd.toml, its students and their widths, and how long they train.
+
+    ``seconds`` of an epoch on one core, by student, and of all else in a cell are for the estimate alone.
+    """
+
+    sections: Mapping[str, Mapping[str, Any]]
+    students: Mapping[str, float]
+    recipes: tuple[str, ...]
+    epochs: int
+    qat_epochs: int
+    seeds: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds_beside: float = 0.0
+
+
+CASES: Mapping[str, Case] = {
+    "digits": Case(
+        sections={},
+        students={"mlp": 1.375, "tiny_cnn": 0.75, "ds_cnn": 0.0625},  # the widest whose .tflite is under 8 KiB
+        recipes=RECIPES,
+        epochs=60,
+        qat_epochs=10,
+        seeds=5,
+        seconds={"mlp": 0.05, "tiny_cnn": 0.1, "ds_cnn": 0.1},
+        seconds_beside=8.0,
+    ),
+    "cifar10": Case(
+        sections={
+            "project": {"boards": ("esp32s3", "nano33ble")},
+            "data": {"val_fraction": 0.05},
+            "teacher": {
+                **{"arch": "airbench", "epochs": 12, "batch_size": 256, "optimizer": "sgd", "learning_rate": 0.25},
+                **{"weight_decay": 0.013, "augment_flip": True, "augment_shift": 2},
+                **{"input_scale": 4.0, "input_offset": -1.9},
+            },
+            "distill": {
+                **{"batch_size": 128, "optimizer": "sgd", "learning_rate": 0.2, "augment_flip": True},
+                **{"augment_shift": 4},
+            },
+        },
+        students={"resnet8": 1.0, "ds_cnn": 1.0625},
+        recipes=("alone", "kd", "dist", "auto"),
+        epochs=30,
+        qat_epochs=5,
+        seeds=3,
+        seconds={"resnet8": 60.0, "ds_cnn": 30.0},
+        seconds_beside=400.0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the cells of a data set have in common, by hash, and the teacher's accuracy on the test split."""
+
+    data_sha256: str
+    teacher_sha256: str
+    teacher_accuracy: float
+
+
+def prepare(name: str, epochs: int, progress: Progress, *, work: str, source: str = "", teacher: str = "") -> Shared:
+    """Makes the splits, the teacher and its logits for cells of ``epochs`` epochs, where they are not there yet.
+
+    They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teacher`` is a Keras model that is taken
+    as it is instead of training one. Raises KdError where either cannot be used.
+    """
+    keras_files.start_tensorflow()
+    student, width = next(iter(CASES[name].students.items()))
+    spec = _spec(name, source, teacher, student, width, {"epochs": epochs}, SEED)
+    run = _open(spec, work, "shared", progress)
+    with run.opened(fresh=False):
+        for stage in ("plan", "teach"):
+            run.execute(stages.stage(stage))
+        soft_targets.clean(run)
+        soft_targets.of_run(run)
+        (file,) = teach.files(run)
+        logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, teach.splits(run).test)
+        return Shared(run.data_fingerprint, sha256_file(run.path(file)), _accuracy(run, logits))
+
+
+def cell(
+    *,
+    data: str,
+    data_sha256: str,
+    teacher_sha256: str,
+    student: str,
+    width: float,
+    recipe: str,
+    seed: int,
+    epochs: int,
+    qat_epochs: int,
+    work: str,
+    source: str,
+    teacher: str,
+) -> dict[str, Any]:
+    """One student, trained with ``seed`` and quantized; a task of ``cluster.run_tasks``, after ``prepare``.
+
+    ``work``, ``source`` and ``teacher`` are the places that ``prepare`` was given. Gives what it was asked for, the
+    recipe that was used (with auto another one), parameters, bytes of the .tflite files and the accuracy on the test
+    split, 0 to 1, of each form: ``float`` after ``epochs`` epochs, ``int8_ptq`` of the same weights, ``int8_qat`` after
+    ``qat_epochs`` more with fake quantization. Where a recipe does not suit the student, ``refused`` says why instead.
+    """
+    keras_files.start_tensorflow()
+    import keras
+
+    keras.utils.clear_session()
+    distil = {"epochs": epochs, **({"alpha": 0.0} if recipe == "alone" else {"method": recipe})}
+    spec = _spec(data, source, teacher, student, width, distil, seed)
+    run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress())
+    run.data_fingerprint = data_sha256
+    asked = {
+        **{"data": data, "student": student, "width": width, "recipe": recipe, "seed": seed, "epochs": epochs},
+        **{"qat_epochs": qat_epochs, "teacher_sha256": teacher_sha256},
+    }
+    with run.opened(fresh=False):
+        run.store()  # says whose folder it is
+        _link(run, (artifacts.SPLITS, *teach.files(run), artifacts.TEACHER_LOGITS, artifacts.SOFT_TARGETS))
+        try:
+            for stage in ("examine", "distill") if recipe == "auto" else ("distill",):
+                run.execute(stages.stage(stage))
+        except ModelError as error:
+            if error.where != "distill.method":
+                raise
+            return {**asked, "refused": str(error), "accuracy": {}}
+        return {**asked, "used": run.state["distill"].get("recipe", recipe), **_measured(run)}
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    """Figures of the trained student of ``run``."""
+    model = keras_files.load(run.path(artifacts.STUDENT))
+    forward = distill.forward(model)
+    logits = distill.predict(lambda inputs, _: forward(inputs).numpy(), run.data.inputs, teach.splits(run).test)
+    int8 = _quantized(run, model)
+    return {
+        "parameters": model.count_params(),
+        "bytes": {form: len(file) for form, file in int8.items()},
+        "accuracy": {
+            "float": _accuracy(run, logits),
+            **{form: _accuracy(run, _outputs(run, file)) for form, file in int8.items()},
+        },
+    }
+
+
+def minutes(cells: Iterable[Mapping[str, Any]]) -> float:
+    """About how long ``cells``, arguments of ``cell``, take on one core."""
+    total = 0.0
+    for each in cells:
+        case = CASES[each["data"]]
+        fits = 2 if each["recipe"] == "teacher_assistant" else 1
+        total += case.seconds[each["student"]] * (fits * each["epochs"] + 2 * each["qat_epochs"]) + case.seconds_beside
+    return total / 60
+
+
+def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[dict[str, Any]]:
+    """The results of ``cells`` over their seeds: a row for each data set, student, recipe, number of epochs and form.
+
+    ``mean`` and ``ci95``, the half width of the mean's 95 % interval by Student's t distribution (None for a single
+    seed), are of the accuracies ``seeds``, by ascending seed. ``used`` are the recipes that auto picked, ``qat_epochs``
+    those with fake quantization after ``epochs`` without.
+    """
+    groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
+    for each in cells:
+        for form in each["accuracy"]:
+            after = each["qat_epochs"] if form == "int8_qat" else 0
+            key = (each["data"], each["student"], each["recipe"], each["epochs"], after, form)
+            groups.setdefault(key, {})[each["seed"]] = each
+    found = [_row(key, [by_seed[seed] for seed in sorted(by_seed)]) for key, by_seed in groups.items()]
+    return sorted(({**row, "teacher": teacher_accuracy} for row in found), key=_order)
+
+
+def merged(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows ``old`` with ``new`` in place of those of the same data, student, recipe, epochs and form."""
+    return sorted({_order(row): dict(row) for row in (*old, *new)}.values(), key=_order)
+
+
+def _row(key: tuple[Any, ...], cells: list[Mapping[str, Any]]) -> dict[str, Any]:
+    name, student, recipe, epochs, after, form = key
+    accuracies = [each["accuracy"][form] for each in cells]
+    return {
+        **{"data": name, "student": student, "parameters": cells[0]["parameters"], "recipe": recipe},
+        **{"form": form, "epochs": epochs, "seeds": accuracies},
+        **{"mean": statistics.mean(accuracies), "ci95": half_width(accuracies)},
+        **{"used": sorted({each["used"] for each in cells}), "qat_epochs": after},
+    }
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Rows as a reader expects them: labels alone first, auto last."""
+    recipe = row["recipe"]
+    place = (row["data"] != "digits", row["data"], row["student"], row["epochs"])
+    return *place, recipe == "auto", recipe != "alone", recipe, FORMS.index(row["form"]), row["qat_epochs"]
+
+
+def half_width(values: list[float]) -> float | None:
+    """Of the 95 % interval of the mean of ``values``, by Student's t distribution; None for a single value."""
+    if len(values) < 2:
+        return None
+    from scipy import stats
+
+    t = float(stats.t.ppf(0.975, len(values) - 1))
+    return t * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _spec(
+    name: str, source: str, teacher: str, student: str, width: float, distil: Mapping[str, Any], seed: int
+) -> RunSpec:
+    sections = {title: dict(section) for title, section in CASES[name].sections.items()}
+    given = {"source": source} if source else {}
+    taught = {"file": teacher, "mode": "frozen"} if teacher else sections.get("teacher", {})
+    return RunSpec.model_validate(
+        {
+            "project": {**sections.get("project", {}), "name": name, "seed": seed},
+            "data": {**sections.get("data", {}), **given},
+            "teacher": [taught],
+            "student": {"arch": student, "width": width},
+            "distill": {**sections.get("distill", {}), **distil},
+        }
+    )
+
+
+def _open(spec: RunSpec, work: str, out: str, progress: Progress) -> Run:
+    """A run of ``spec`` in the folder ``out`` beside the other runs of its data set."""
+    project = spec.project.model_copy(update={"out": out})
+    run = Run(spec.model_copy(update={"project": project}), Path(work).resolve() / spec.project.name, progress)
+    run.data = _data(spec.data)
+    return run
+
+
+@lru_cache(maxsize=1)
+def _data(spec: DataSpec) -> data.Data:
+    """A worker has many cells of one data set."""
+    return data.load(spec, Path())
+
+
+def _link(run: Run, names: Iterable[str]) -> None:
+    """Takes files and folders from the shared run."""
+    for name in names:
+        shared = run.base / "shared" / name
+        if shared.exists() and not run.path(name).exists():
+            run.path(name).symlink_to(shared)
+
+
+def _quantized(run: Run, model: Any) -> dict[str, bytes]:
+    """The int8 forms of the trained student."""
+    settings = plan.settings(run)
+    train = teach.splits(run).train
+    chosen = data.evenly(run.data.y[train], settings.representative_samples, run.spec.project.seed)
+    found, _ = quantization.quantize(model, run.data.inputs(train[chosen]), settings, artifacts.STUDENT)
+    return {"int8_ptq": found}
+
+
+def _outputs(run: Run, model: bytes) -> NDArray[Any]:
+    """What the device computes of all test samples, int8 [N, C]."""
+    inputs = run.data.inputs(teach.splits(run).test)
+    quant = parse_model(model, "student").input.quant
+    assert quant is not None  # full int8
+    return interpreters.run_oracle(model, golden.quantize(inputs, quant)).outputs
+
+
+def _accuracy(run: Run, logits: NDArray[Any]) -> float:
+    """Of ``logits`` [N, C] for the test split."""
+    labels = run.data.y[teach.splits(run).test]
+    return float((metrics.predicted_classes(logits) == labels).mean())
