@@ -99,12 +99,13 @@ class _Batches:
     def __init__(self, samples: Samples, spec: FitSpec, objective: Objective, classes: int, seed: int) -> None:
         self._samples, self._spec, self._objective, self._seed = samples, spec, objective, seed
         self._soft = objective.soft_targets if objective.distils and not objective.features else None
-        self._weights = sample_weights(samples, spec, classes)
         smooth = np.eye(classes) * (1.0 - spec.label_smoothing) + spec.label_smoothing / classes
         self._rows = np.concatenate([smooth, np.zeros((1, classes))]).astype(np.float32)  # the last: no label, y = -1
         self._augmentation = Augmentation(samples.train_inputs, len(samples.train_y), spec)
         positions = np.arange(len(samples.train_y))
         self._used = positions if objective.distils else positions[samples.train_y >= 0]
+        weights = sample_weights(samples, spec, classes)
+        self._weights = weights / weights[self._used].mean()
         self.steps = -(-len(self._used) // spec.batch_size)
 
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -228,17 +229,15 @@ def learning_rate(spec: FitSpec, epoch: float) -> float:
 
 
 def sample_weights(samples: Samples, spec: FitSpec, classes: int) -> NDArray[np.float32]:
-    """float32 [N] of mean 1: the samples' own weights by those of their classes.
+    """float32 [N]: the samples' own weights, times those of their classes.
 
     "balanced" is N / (C * count) of the labelled samples; one without a label counts as the mean class does.
     """
-    weights = samples.train_weights.astype(np.float64)
-    if spec.class_weights == "balanced":
-        counts = np.bincount(samples.train_y[samples.train_y >= 0], minlength=classes)
-        of_class = np.append(counts.sum() / (classes * np.maximum(counts, 1)), 1.0)
-        weights = weights * of_class[samples.train_y]
-    scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
-    return scaled
+    if spec.class_weights == "none":
+        return samples.train_weights
+    counts = np.bincount(samples.train_y[samples.train_y >= 0], minlength=classes)
+    of_class = np.append(counts.sum() / (classes * np.maximum(counts, 1)), 1.0).astype(np.float32)
+    return samples.train_weights * of_class[samples.train_y]
 
 
 def _score(record: dict[str, float]) -> tuple[float, float]:

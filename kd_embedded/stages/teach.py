@@ -29,10 +29,11 @@ def splits(run: Run) -> data.Splits:
 def samples(run: Run) -> training.Samples:
     """Training and validation samples of the run."""
     found, parts = run.data, splits(run)
+    weights = np.ones(len(found.y), np.float32) if found.weights is None else found.weights
     return training.Samples(
         lambda positions: found.inputs(parts.train[positions]),
         found.y[parts.train],
-        np.ones(len(parts.train), np.float32),
+        weights[parts.train],
         lambda positions: found.inputs(parts.val[positions]),
         found.y[parts.val],
     )
