@@ -1,9 +1,9 @@
 """The integer arithmetic of the TFLite reference kernels, vectorised: requantize multiplier and shift, and rounding.
 
 Every function is exact on any platform: int64 NumPy, no floating point except where the reference itself has it (the
-multiplier from real scales). Sources, in tensorflow/tensorflow (v2.14, what tflite-runtime 2.14 is built from):
-tensorflow/lite/kernels/internal/{quantization_util.cc,common.h} and google/gemmlowp fixedpoint/fixedpoint.h. TFLite is
-built without TFLITE_SINGLE_ROUNDING, so a requantization rounds twice.
+multiplier from real scales). Sources, with lines of the versions that ops/__init__.py names: tensorflow/lite/kernels/
+internal/{quantization_util.cc,common.h,common.cc} and google/gemmlowp fixedpoint/fixedpoint.h. TFLite is built without
+TFLITE_SINGLE_ROUNDING (common.h:146), so a requantization rounds twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ints = NDArray[Any]
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """``real`` as (multiplier, shift): ``real ~= multiplier / 2**31 * 2**shift``, multiplier in [2**30, 2**31) or 0.
 
-    Source: quantization_util.cc, QuantizeMultiplier.
+    Source: quantization_util.cc:53, QuantizeMultiplier.
     """
     if real == 0.0:
         return 0, 0
@@ -41,7 +41,7 @@ def wrap32(x: Ints) -> Ints:
 def saturating_rounding_doubling_high_mul(a: Ints, b: Ints) -> Ints:
     """High 32 bits of ``2 a b``, rounded to nearest, ties up; int64 of int32 values.
 
-    Source: gemmlowp fixedpoint.h, SaturatingRoundingDoublingHighMul. Its nudge and truncating division amount to
+    Source: gemmlowp fixedpoint.h:340, SaturatingRoundingDoublingHighMul. Its nudge and truncating division amount to
     rounding ties towards plus infinity; only INT32_MIN squared saturates.
     """
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
@@ -51,7 +51,7 @@ def saturating_rounding_doubling_high_mul(a: Ints, b: Ints) -> Ints:
 def rounding_divide_by_pot(x: Ints, exponent: Ints | int) -> Ints:
     """``x / 2**exponent`` rounded to nearest, ties away from zero; exponent in [0, 31].
 
-    Source: gemmlowp fixedpoint.h, RoundingDivideByPOT.
+    Source: gemmlowp fixedpoint.h:368, RoundingDivideByPOT.
     """
     x, exponent = np.asarray(x, np.int64), np.asarray(exponent, np.int64)
     mask = (np.int64(1) << exponent) - 1
@@ -62,7 +62,7 @@ def rounding_divide_by_pot(x: Ints, exponent: Ints | int) -> Ints:
 def multiply_by_quantized_multiplier(x: Ints, multiplier: Ints | int, shift: Ints | int) -> Ints:
     """``x * multiplier / 2**31 * 2**shift`` as the device rounds it: left shift (wrapping), high mul, right shift.
 
-    Source: common.h, MultiplyByQuantizedMultiplier (double rounding).
+    Source: common.cc:20, MultiplyByQuantizedMultiplier (double rounding).
     """
     shift = np.asarray(shift, np.int64)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)

@@ -104,7 +104,7 @@ def _hwc(graph: Graph, op: Op, tensor: Tensor) -> tuple[int, int, int]:
 
 
 def _padding(length: int, filter_length: int, output: int, stride: int, dilation: int) -> int:
-    """tensorflow/lite/kernels/padding.h, ComputePaddingWithOffset; 0 for VALID by itself."""
+    """tensorflow/lite/kernels/padding.h:32, ComputePaddingWithOffset; 0 for VALID by itself."""
     reach = (filter_length - 1) * dilation + 1
     return max(0, (output - 1) * stride + reach - length) // 2
 

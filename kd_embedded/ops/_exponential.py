@@ -1,8 +1,8 @@
 """gemmlowp's fixed-point functions that SOFTMAX and LOG_SOFTMAX are made of, vectorised: int64 arrays.
 
-Sources: google/gemmlowp fixedpoint/fixedpoint.h, exp_on_negative_values and one_over_one_plus_x_for_x_in_0_1;
-tensorflow/lite/kernels/internal/common.h (v2.14), GetReciprocal; quantization_util.cc, PreprocessSoftmaxScaling and
-CalculateInputRadius.
+Sources: google/gemmlowp fixedpoint/fixedpoint.h:757, exp_on_negative_values, and :854,
+one_over_one_plus_x_for_x_in_0_1; tensorflow/lite/kernels/internal/common.h:829 (v2.14), GetReciprocal;
+quantization_util.cc:282, PreprocessSoftmaxScaling, and :338, CalculateInputRadius.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """MAXIMUM and MINIMUM of two operands: bytes are compared as they are, whatever their scales.
 
-Source: tensorflow/lite/kernels/maximum_minimum.cc (v2.14), EvalQuantizedWithType; internal/reference/maximum_minimum.h.
+Source: tensorflow/lite/kernels/maximum_minimum.cc (v2.14), TFLiteOperation; internal/reference/maximum_minimum.h:25,
+MaximumMinimumBroadcastSlow.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def multiplier(graph: Graph, op: Op, real: float) -> tuple[int, int]:
 def float_table(graph: Graph, op: Op, transform: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
     """int8 [256] of a function on reals; ``transform`` takes and gives float32 [256].
 
-    Source: tensorflow/lite/kernels/internal/common.h (v2.14), detail::LUTPopulateInt8: all in float32, rounded half
-    away from zero. Values too large for its int32 are undefined there, and refused here.
+    Source: tensorflow/lite/kernels/internal/common.h:379 (v2.14), detail::LUTPopulateInt8: all in float32, rounded
+    half away from zero. Values too large for its int32 are undefined there, and refused here.
     """
     source, output = _unary_quant(graph, op)
     (scale, zero_point), (output_scale, output_zero_point) = source, output

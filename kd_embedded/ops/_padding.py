@@ -6,7 +6,7 @@ from kd_embedded.ops._movement import Piece, positions, require_rank, require_sh
 from kd_embedded.ops.spec import input_tensor, output_tensor, refuse
 from kd_embedded.tflite.graph import Graph, Op
 
-_MOST_AXES = 5  # kernels/internal/reference/pad.h, PadKernelMaxDimensionCount
+_MOST_AXES = 5  # kernels/internal/reference/pad.h:28, PadKernelMaxDimensionCount
 
 
 def paddings(graph: Graph, op: Op) -> list[tuple[int, int]]:

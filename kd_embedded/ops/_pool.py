@@ -1,7 +1,8 @@
 """AVERAGE_POOL_2D and MAX_POOL_2D: windows over an image, cut at its borders; no requantization.
 
-Sources: tensorflow/lite/kernels/pooling.cc (v2.14), GenericPrepare, and padding.h, ComputePaddingHeightWidth;
-internal/reference/integer_ops/pooling.h, AveragePool (rounded half away from zero) and MaxPool.
+Sources: tensorflow/lite/kernels/pooling.cc:68 (v2.14), GenericPrepare, and padding.h:62,
+ComputePaddingHeightWidth; internal/reference/integer_ops/pooling.h:26, AveragePool (rounded half away from zero), and
+:86, MaxPool.
 """
 
 from __future__ import annotations

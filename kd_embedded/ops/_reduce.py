@@ -23,8 +23,8 @@ _Loop = tuple[int, int]  # rounds, step in the input
 def reduced_axes(graph: Graph, op: Op) -> tuple[int, ...]:
     """The axes that vanish, ascending; refused where they are not constant, or the output has another shape.
 
-    Source: tensorflow/lite/kernels/internal/reference/reduce.h (v2.14), ResolveAxis: negative ones count from the end,
-    repeated ones count once.
+    Source: tensorflow/lite/kernels/internal/reference/reduce.h:109 (v2.14), ResolveAxis: negative ones count from the
+    end, repeated ones count once.
     """
     source, output, tensor = activation(graph, op, 0), result(graph, op), input_tensor(graph, op, 1)
     rank = len(source.shape)

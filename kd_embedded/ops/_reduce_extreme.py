@@ -1,6 +1,7 @@
 """REDUCE_MAX and REDUCE_MIN: the largest or smallest byte along axes.
 
-Source: tensorflow/lite/kernels/reduce.cc (v2.14), EvalType<kReference>, which wants input and output alike quantized.
+Source: tensorflow/lite/kernels/reduce.cc:763 (v2.14), EvalType<kReference>, which wants input and output alike
+quantized.
 """
 
 from __future__ import annotations

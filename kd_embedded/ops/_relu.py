@@ -1,6 +1,6 @@
 """RELU, RELU6, RELU_N1_TO_1 and RELU_0_TO_1 standing alone: requantized, then held between two reals.
 
-Source: tensorflow/lite/kernels/activations.cc (v2.14), ReluPrepare and QuantizedReluX; internal/optimized/
+Source: tensorflow/lite/kernels/activations.cc:210 (v2.14), ReluPrepare, and :125, QuantizedReluX; internal/optimized/
 optimized_ops.h, ReluX, which the reference registrations use too. (TFLM's RELU6 does not requantize: it departs.)
 """
 

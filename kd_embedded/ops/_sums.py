@@ -1,7 +1,7 @@
 """ADD and SUB: both operands brought to one scale with 20 more bits, added, requantized, held in a range.
 
-Source: tensorflow/lite/kernels/add.cc and sub.cc (v2.14), Prepare (multipliers of doubles; SUB is an addition with the
-second multiplier negated); internal/reference/integer_ops/add.h, AddFunc.
+Source: tensorflow/lite/kernels/add.cc:88 and sub.cc:213 (v2.14), Prepare (multipliers of doubles; SUB is an addition
+with the second multiplier negated); internal/reference/integer_ops/add.h:148, AddFunc.
 
 The kernel ``add_linear`` computes ``(ma a + mb b + offset) >> shift`` instead, saturated. Its four numbers are looked
 for when the code is generated, and taken only if they give the reference's byte for all 65 536 pairs of operands. They

@@ -1,7 +1,6 @@
 """What the ops with weights share: their tensors, checked; multipliers and activation range; the requantization.
 
-Sources, in tensorflow/tensorflow v2.14: tensorflow/lite/kernels/kernel_util.cc, PopulateConvolutionQuantizationParams,
-GetQuantizedConvolutionMultipler and CalculateActivationRangeQuantized.
+Source: tensorflow/lite/kernels/kernel_util.cc (v2.14).
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def multipliers(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Multiplier and shift of each output channel, int32 [channels]; one weights' scale stands for all channels.
 
-    Source: kernel_util.cc, PopulateConvolutionQuantizationParams (in double precision).
+    Source: kernel_util.cc:215, PopulateConvolutionQuantizationParams (in double precision).
     """
     scales = quant(weights).scale
     if len(scales) not in (1, channels):
@@ -85,8 +84,8 @@ def per_tensor_multiplier(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The one multiplier and shift of a FULLY_CONNECTED, repeated: int32 [channels].
 
-    Source: kernel_util.cc, GetQuantizedConvolutionMultipler: the product of the scales is a float32, and a bias whose
-    own scale disagrees with it is refused.
+    Source: kernel_util.cc:292, GetQuantizedConvolutionMultipler: the product of the scales is a float32, and a bias
+    whose own scale disagrees with it is refused.
     """
     source_scale, scale, output_scale = (quant(tensor).scale[0] for tensor in (source, weights, output))
     if bias is not None:
@@ -101,7 +100,7 @@ def per_tensor_multiplier(
 def activation_range(graph: Graph, op: Op, output: Tensor) -> tuple[int, int]:
     """Lowest and highest output value that the fused activation leaves, within int8.
 
-    Source: kernel_util.cc, CalculateActivationRangeQuantized (the division is in float32).
+    Source: kernel_util.cc:389, CalculateActivationRangeQuantized (the division is in float32).
     """
     name = op.options.get("fused_activation_function", "NONE")
     if name not in _RANGES:

@@ -15,7 +15,7 @@ def check(graph: Graph, op: Op) -> None:
 
 
 def pieces(graph: Graph, op: Op) -> list[Piece]:
-    """One piece for each phase. Source: kernels/internal/reference/batch_to_space_nd.h.
+    """One piece for each phase. Source: kernels/internal/reference/batch_to_space_nd.h:39.
 
     Batch (p * block_w + q) * B + i is phase (p, q) of image i.
     """

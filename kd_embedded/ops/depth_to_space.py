@@ -1,4 +1,4 @@
-"""DEPTH_TO_SPACE: channels become blocks of pixels (kernels/internal/reference/depth_to_space.h)."""
+"""DEPTH_TO_SPACE: channels become blocks of pixels (kernels/internal/reference/depth_to_space.h:24)."""
 
 from __future__ import annotations
 

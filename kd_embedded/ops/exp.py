@@ -12,7 +12,7 @@ from kd_embedded.tflite.graph import Graph, Op
 
 
 def table(graph: Graph, op: Op) -> NDArray[Any]:
-    """int8 [256]. Source: tensorflow/lite/kernels/exp.cc (v2.14), ExpPrepare: a table of float32 values."""
+    """int8 [256]. Source: tensorflow/lite/kernels/exp.cc:59 (v2.14), Prepare: a table of float32 values."""
     return float_table(graph, op, lambda x: np.exp(x.astype(np.float64)).astype(np.float32))
 
 

@@ -19,9 +19,9 @@ _SQRT_2_OVER_PI = np.float32(math.sqrt(2 / math.pi))
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Sources: tensorflow/lite/kernels/gelu.cc (v2.14), GeluPrepare: a table of float32 values; internal/reference/gelu.h.
-    The C library's erff is off by less than a unit in the last place, so rounding the exact value gives its result but
-    in rare cases.
+    Sources: tensorflow/lite/kernels/activations.cc (v2.14), GeluPrepare: a table of float32 values; internal/
+    reference/gelu.h. The C library's erff is off by less than a unit in the last place, so rounding the exact value
+    gives its result but in rare cases.
     """
     return float_table(graph, op, _approximate if op.options.get("approximate", False) else _exact)
 

@@ -17,8 +17,8 @@ _INT16_MIN, _INT16_MAX = -(1 << 15), (1 << 15) - 1
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Source: tensorflow/lite/kernels/activations.cc (v2.14), HardSwishPrepare (float32); internal/reference/
-    hard_swish.h, HardSwish: a value ``fine`` on 1/128 of the input's scale, times a ``gate`` in [0, 1).
+    Source: tensorflow/lite/kernels/activations.cc:248 (v2.14), HardSwishPrepare (float32); internal/reference/
+    hard_swish.h:61, HardSwish: a value ``fine`` on 1/128 of the input's scale, times a ``gate`` in [0, 1).
     """
     (scale, output_scale), (zero_point, output_zero_point) = scales(graph, op), zero_points(graph, op)
     fine_scale = divide32(scale, by=128.0)
@@ -42,7 +42,7 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
 
 
 def _multiplier16(graph: Graph, op: Op, real: float) -> tuple[int, int]:
-    """Multiplier in 16 bits, and shift. Source: activations.cc, DownScaleInt32ToInt16Multiplier."""
+    """Multiplier in 16 bits, and shift. Source: internal/common.h:696, DownScaleInt32ToInt16Multiplier."""
     factor, shift = multiplier(graph, op, real)
     return min((factor + (1 << 15)) >> 16, _INT16_MAX), shift
 

@@ -16,8 +16,8 @@ from kd_embedded.tflite.graph import Graph, Op
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Source: tensorflow/lite/kernels/activations.cc (v2.14), LeakyReluPrepare (products and quotients of float32);
-    internal/reference/leaky_relu.h, QuantizeLeakyRelu.
+    Source: tensorflow/lite/kernels/activations.cc:286 (v2.14), LeakyReluPrepare (products and quotients of float32);
+    internal/reference/leaky_relu.h:38, QuantizeLeakyRelu.
     """
     (scale, output_scale), (zero_point, output_zero_point) = scales(graph, op), zero_points(graph, op)
     alpha = float(op.options.get("alpha", 0.0))

@@ -71,7 +71,7 @@ def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
 def logarithms(sums: NDArray[Any]) -> NDArray[Any]:
     """log(sum) with 26 fractional bits; sums >= 1 have 19.
 
-    Source: tensorflow/lite/kernels/internal/common.h (v2.14), log_x_for_x_greater_than_or_equal_to_1_impl.
+    Source: tensorflow/lite/kernels/internal/common.h:735 (v2.14), log_x_for_x_greater_than_or_equal_to_1_impl.
     """
     quarter = 1 << 23
     zeros = count_leading_zeros(sums)
@@ -90,8 +90,8 @@ def logarithms(sums: NDArray[Any]) -> NDArray[Any]:
 def _exponent(graph: Graph, op: Op) -> tuple[Exponent, tuple[int, int]]:
     """How differences become exponents, and multiplier and shift of the way back.
 
-    Sources: tensorflow/lite/kernels/activations.cc (v2.14), LogSoftmaxPrepare<kReference>; internal/
-    quantization_util.cc, PreprocessLogSoftmaxScalingExp.
+    Sources: tensorflow/lite/kernels/activations.cc:626 (v2.14), LogSoftmaxPrepare<kReference>; internal/
+    quantization_util.cc:321, PreprocessLogSoftmaxScalingExp.
     """
     (scale, output_scale), (_, zero_point) = scales(graph, op), zero_points(graph, op)
     shape = input_tensor(graph, op, 0).shape

@@ -15,8 +15,9 @@ from kd_embedded.tflite.graph import Graph, Op
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Source: tensorflow/lite/kernels/activations.cc (v2.14), SigmoidPrepare<kReference>: a table of float32 values. The
-    C library's expf is off by at most 0.502 units, so rounding the exact value gives its result but in very rare cases.
+    Source: tensorflow/lite/kernels/activations.cc:421 (v2.14), SigmoidPrepare<kReference>: a table of float32 values.
+    The C library's expf is off by at most 0.502 units, so rounding the exact value gives its result but in very rare
+    cases.
     """
     if scales(graph, op)[1] != 1 / 256:
         raise refuse(graph, op, f"has an output scale of {scales(graph, op)[1]:g} and not 1/256")

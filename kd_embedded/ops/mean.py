@@ -22,7 +22,7 @@ def accepts(graph: Graph, op: Op) -> None:
 
 
 def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
-    """Source: tensorflow/lite/kernels/internal/reference/reduce.h (v2.14), QuantizedMeanOrSum."""
+    """Source: tensorflow/lite/kernels/internal/reference/reduce.h:319 (v2.14), QuantizedMeanOrSum."""
     x, axes = _reduce.reduced(graph, op, values)
     zero_point, output_zero_point = zero_points(graph, op)
     sums = wrap32(x.sum(axes, dtype=np.int64) - zero_point * _reduce.output_count(graph, op))
@@ -48,7 +48,7 @@ def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
 def _factor(graph: Graph, op: Op) -> tuple[int, int]:
     """Multiplier and shift of a sum: those of the scales, with the division by the count worked in.
 
-    Sources: tensorflow/lite/kernels/reduce.cc (v2.14), PrepareMeanOrSum (a quotient of doubles); reduce.h,
+    Sources: tensorflow/lite/kernels/reduce.cc:318 (v2.14), PrepareMeanOrSum (a quotient of doubles); reduce.h:319,
     QuantizedMeanOrSum.
     """
     scale, output_scale = scales(graph, op)

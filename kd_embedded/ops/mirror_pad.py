@@ -15,7 +15,7 @@ _Segment = tuple[slice, slice]  # of an axis: where from, where to
 def pieces(graph: Graph, op: Op) -> list[Piece]:
     """Each axis has up to three segments: mirrored, as it is, mirrored; the pieces are all their combinations.
 
-    Source: kernels/mirror_pad.cc, GetInputDimension.
+    Source: kernels/mirror_pad.cc:99, GetInputDimension.
     """
     data, output, pads = input_tensor(graph, op, 0), output_tensor(graph, op), paddings(graph, op)
     sizes = [before + size + after for size, (before, after) in zip(data.shape, pads, strict=True)]

@@ -24,13 +24,13 @@ _FAST_SHIFTS = range(2, 23)  # half of a unit and the zero point are whole numbe
 
 
 def _factor(graph: Graph, op: Op) -> tuple[int, int]:
-    """Multiplier and shift. Source: tensorflow/lite/kernels/mul.cc (v2.14), Prepare (in float32)."""
+    """Multiplier and shift. Source: tensorflow/lite/kernels/mul.cc:92 (v2.14), Prepare (in float32)."""
     (first, _), (second, _), (output, _) = *(operand_quant(graph, op, i) for i in (0, 1)), output_quant(graph, op)
     return multiplier(graph, op, divide32(first, second, by=output))
 
 
 def _function(graph: Graph, op: Op) -> Any:
-    """Source: internal/reference/integer_ops/mul.h, MulElementwise."""
+    """Source: internal/reference/integer_ops/mul.h:28, MulElementwise."""
     factor, (low, high) = _factor(graph, op), activation_range(graph, op, output_tensor(graph, op))
     zero_1, zero_2 = (operand_quant(graph, op, position)[1] for position in (0, 1))
     zero_point = output_quant(graph, op)[1]

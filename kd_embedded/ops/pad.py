@@ -1,4 +1,4 @@
-"""PAD: a frame of zeros, which is the output's zero point (kernels/pad.cc, EvalInt)."""
+"""PAD: a frame of zeros, which is the output's zero point (kernels/pad.cc:248, EvalInt)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PADV2: a frame of a value that the third operand gives, quantized like the output (kernels/pad.cc, EvalInt)."""
+"""PADV2: a frame of a value that the third operand gives, quantized like the output (kernels/pad.cc:248, EvalInt)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _Factor = tuple[int, int]
 def _factors(graph: Graph, op: Op) -> tuple[_Factor, _Factor]:
     """Multiplier and shift above and below zero.
 
-    Source: tensorflow/lite/kernels/activations.cc (v2.14), PreluPrepare (in float32).
+    Source: tensorflow/lite/kernels/activations.cc:674 (v2.14), PreluPrepare (in float32).
     """
     (scale, _), (alpha, _), (output, _) = *(operand_quant(graph, op, i) for i in (0, 1)), output_quant(graph, op)
     above, below = divide32(scale, by=output), divide32(scale, alpha, by=output)
@@ -33,7 +33,7 @@ def _check(graph: Graph, op: Op) -> None:
 
 
 def _function(graph: Graph, op: Op) -> Any:
-    """Source: internal/reference/prelu.h, Prelu and BroadcastPrelu4DSlow."""
+    """Source: internal/reference/prelu.h:78, Prelu, and :30, BroadcastPrelu4DSlow."""
     factor_above, factor_below = _factors(graph, op)
     zero_point, alpha_zero_point = (operand_quant(graph, op, position)[1] for position in (0, 1))
     output_zero_point = output_quant(graph, op)[1]

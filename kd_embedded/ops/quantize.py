@@ -23,7 +23,7 @@ def _elu(x: NDArray[Any]) -> NDArray[Any]:
     return np.where(x < 0, expm1f(np.clip(x, np.float32(-40), np.float32(0))), x)
 
 
-# On float32. Source: tensorflow/lite/kernels/{neg,elementwise}.cc (v2.14); internal/reference/elu.h.
+# On float32. Source: tensorflow/lite/kernels/{neg,elementwise}.cc (v2.14); internal/reference/elu.h:25.
 FUNCTIONS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyType(
     {"NEG": np.negative, "SQUARE": np.square, "SQRT": np.sqrt, "ELU": _elu}
 )
@@ -32,8 +32,8 @@ FUNCTIONS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = MappingProxyTy
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Source: tensorflow/lite/kernels/quantize.cc (v2.14), Prepare (a quotient of doubles); internal/reference/
-    requantize.h, Requantize.
+    Source: tensorflow/lite/kernels/quantize.cc:105 (v2.14), Prepare (a quotient of doubles); internal/reference/
+    requantize.h:28, Requantize.
     """
     if "functions" in op.options:
         return _of_reals(graph, op)
@@ -44,7 +44,7 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
 
 
 def _of_reals(graph: Graph, op: Op) -> NDArray[Any]:
-    """Sources: internal/reference/dequantize.h, Dequantize; quantize.h, AffineQuantize (v2.14): in float32."""
+    """Sources: internal/reference/dequantize.h:31, Dequantize; quantize.h:32, AffineQuantize (v2.14): in float32."""
     (scale, output_scale), (zero_point, output_zero_point) = scales(graph, op), zero_points(graph, op)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         reals = np.float32(scale) * (ALL_VALUES - zero_point).astype(np.float32)

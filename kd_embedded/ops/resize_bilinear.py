@@ -33,7 +33,8 @@ def accepts(graph: Graph, op: Op) -> None:
 def tables(graph: Graph, op: Op) -> tuple[NDArray[Any], NDArray[Any]]:
     """For each output row and column, int64 [count, 3]: lower and upper neighbour, and the upper one's weight.
 
-    Source: kernels/internal/reference/resize_bilinear.h, ResizeBilinearInteger and ComputeInterpolationValuesInteger.
+    Source: kernels/internal/reference/resize_bilinear.h:136, ResizeBilinearInteger, and :119,
+    ComputeInterpolationValuesInteger.
     """
     sizes, wanted = input_tensor(graph, op, 0).shape[1:3], output_tensor(graph, op).shape[1:3]
     rows, columns = (_table(op, size, count) for size, count in zip(sizes, wanted, strict=True))

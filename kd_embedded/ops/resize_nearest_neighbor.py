@@ -33,7 +33,7 @@ def picks(graph: Graph, op: Op) -> Picks:
 def _nearest(op: Op, size: int, count: int) -> NDArray[Any]:
     """For each of ``count`` outputs the nearest of ``size`` inputs, in the float arithmetic of the reference.
 
-    Source: kernels/internal/reference/resize_nearest_neighbor.h, GetNearestNeighbor.
+    Source: kernels/internal/reference/resize_nearest_neighbor.h:28, GetNearestNeighbor.
     """
     corners, half = op.options.get("align_corners", False), op.options.get("half_pixel_centers", False)
     inner = corners and count > 1

@@ -45,7 +45,7 @@ def table(graph: Graph, op: Op) -> NDArray[Any]:
 def _inverse_root(value: int) -> tuple[int, int]:
     """Multiplier and right shift of 1 / sqrt(value), below 2**29.
 
-    Source: tensorflow/lite/kernels/internal/common.h (v2.14), GetInvSqrtQuantizedMultiplierExp.
+    Source: tensorflow/lite/kernels/internal/common.h:846 (v2.14), GetInvSqrtQuantizedMultiplierExp.
     """
     if value <= 1:
         return INT32_MAX, 0

@@ -6,7 +6,7 @@ from kd_embedded.ops._movement import Piece, movement, positions, require_rank, 
 from kd_embedded.ops.spec import input_tensor, output_tensor, refuse
 from kd_embedded.tflite.graph import Graph, Op
 
-_MOST_AXES = 5  # kernels/slice.cc, kMaxDim
+_MOST_AXES = 5  # kernels/slice.cc:50, kMaxDim
 
 
 def pieces(graph: Graph, op: Op) -> list[Piece]:

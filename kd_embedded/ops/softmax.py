@@ -26,7 +26,7 @@ def accepts(graph: Graph, op: Op) -> None:
 
 
 def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
-    """Source: tensorflow/lite/kernels/internal/reference/softmax.h (v2.14), Softmax<int8_t, int8_t>."""
+    """Source: tensorflow/lite/kernels/internal/reference/softmax.h:68 (v2.14), Softmax<int8_t, int8_t>."""
     x, found = values[0], _exponent(graph, op)
     assert x is not None
     row = x.astype(np.int64)
@@ -53,7 +53,7 @@ def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
 
 
 def _exponent(graph: Graph, op: Op) -> Exponent:
-    """Source: tensorflow/lite/kernels/activations.cc (v2.14), SoftmaxPrepare<kReference>."""
+    """Source: tensorflow/lite/kernels/activations.cc:528 (v2.14), SoftmaxPrepare<kReference>."""
     (scale, output_scale), (_, zero_point) = scales(graph, op), zero_points(graph, op)
     shape, beta = input_tensor(graph, op, 0).shape, float(op.options.get("beta", 0.0))
     if output_tensor(graph, op).shape != shape or not shape:

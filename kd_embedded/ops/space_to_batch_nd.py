@@ -18,7 +18,8 @@ def check(graph: Graph, op: Op) -> None:
 def pieces(graph: Graph, op: Op) -> list[Piece]:
     """One piece for each phase: its pixels inside the image; the frame is the output's zero point.
 
-    Source: kernels/internal/reference/space_to_batch_nd.h. Image i of phase (p, q) is batch (p * block_w + q) * B + i.
+    Source: kernels/internal/reference/space_to_batch_nd.h:40. Image i of phase (p, q) is batch
+    (p * block_w + q) * B + i.
     """
     data, output = input_tensor(graph, op, 0), output_tensor(graph, op)
     require_rank(graph, op, data, 3, 4)

@@ -1,4 +1,4 @@
-"""SPACE_TO_DEPTH: blocks of pixels become channels (kernels/internal/reference/space_to_depth.h)."""
+"""SPACE_TO_DEPTH: blocks of pixels become channels (kernels/internal/reference/space_to_depth.h:26)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _Factor = tuple[int, int]
 def _factors(graph: Graph, op: Op) -> tuple[_Factor, _Factor, _Factor]:
     """Multiplier and shift of both operands and the output.
 
-    Source: tensorflow/lite/kernels/squared_difference.cc (v2.14), Prepare (in doubles).
+    Source: tensorflow/lite/kernels/squared_difference.cc:70 (v2.14), Prepare (in doubles).
     """
     first, second = (operand_quant(graph, op, position)[0] for position in (0, 1))
     output = output_quant(graph, op)[0]

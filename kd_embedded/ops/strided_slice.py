@@ -6,13 +6,13 @@ from kd_embedded.ops._movement import Piece, movement, positions, require_rank, 
 from kd_embedded.ops.spec import input_tensor, output_tensor, refuse
 from kd_embedded.tflite.graph import Graph, Op
 
-_MOST_AXES = 5  # kernels/strided_slice.cc, Prepare
+_MOST_AXES = 5  # kernels/strided_slice.cc:307, Prepare
 
 
 def pieces(graph: Graph, op: Op) -> list[Piece]:
     """The box; an axis of ``shrink_axis_mask`` keeps one value and vanishes.
 
-    Source: kernels/internal/strided_slice_logic.h, StartForAxis and StopForAxis.
+    Source: kernels/internal/strided_slice_logic.h:142, StartForAxis, and :189, StopForAxis.
     """
     data, output = input_tensor(graph, op, 0), output_tensor(graph, op)
     rank, shrink = len(data.shape), op.options.get("shrink_axis_mask", 0)

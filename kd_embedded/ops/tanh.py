@@ -14,7 +14,7 @@ from kd_embedded.tflite.graph import Graph, Op
 def table(graph: Graph, op: Op) -> NDArray[Any]:
     """int8 [256].
 
-    Source: tensorflow/lite/kernels/activations.cc (v2.14), TanhPrepare<kReference>: a table of float32 values.
+    Source: tensorflow/lite/kernels/activations.cc:321 (v2.14), TanhPrepare<kReference>: a table of float32 values.
     """
     return float_table(graph, op, tanhf)
 

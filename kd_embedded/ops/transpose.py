@@ -6,7 +6,7 @@ from kd_embedded.ops._movement import Piece, axis_of, movement, positions, requi
 from kd_embedded.ops.spec import input_tensor, output_tensor, refuse
 from kd_embedded.tflite.graph import Graph, Op
 
-_MOST_AXES = 6  # kernels/internal/reference/transpose.h, kTransposeMaxDimensions
+_MOST_AXES = 6  # kernels/internal/types.h:995, kTransposeMaxDimensions
 
 
 def pieces(graph: Graph, op: Op) -> list[Piece]:

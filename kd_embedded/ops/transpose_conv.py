@@ -1,7 +1,7 @@
 """TRANSPOSE_CONV: each input value is scattered through ``[C_OUT, HK, WK, C_IN]``. Inputs: shape, filter, input, bias.
 
-Sources, in tensorflow/tensorflow v2.14: tensorflow/lite/kernels/transpose_conv.cc, Prepare;
-tensorflow/lite/kernels/internal/reference/integer_ops/transpose_conv.h, TransposeConv.
+Sources: tensorflow/lite/kernels/transpose_conv.cc:239 (v2.14), Prepare;
+internal/reference/integer_ops/transpose_conv.h:26, TransposeConv.
 """
 
 from __future__ import annotations

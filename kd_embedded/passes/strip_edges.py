@@ -4,8 +4,8 @@ Most published models are so. What goes in and out of the stripped graph are the
 edges, with their scale and zero point; the caller quantizes and dequantizes. A uint8 edge differs from int8 by 128 in
 value and zero point alone: the tensor is taken as int8, and a QUANTIZE that changed nothing else goes.
 
-Sources, in tensorflow/tensorflow v2.14: tensorflow/lite/kernels/internal/reference/quantize.h, AffineQuantize (divides
-in float32, rounds half away from zero); dequantize.h, Dequantize; requantize.h, Requantize.
+Sources: tensorflow/lite/kernels/internal/reference/quantize.h:32 (v2.14), AffineQuantize (divides in float32, rounds
+half away from zero); dequantize.h:31, Dequantize; requantize.h:28, Requantize.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 /* The integer arithmetic of the TFLite reference kernels. Portable C99; no undefined behaviour for any input.
  *
- * Rounding follows gemmlowp's fixedpoint.h: a requantization rounds twice, first in the high multiplication (ties up),
- * then in the right shift (ties away from zero).
+ * Rounding follows gemmlowp's fixedpoint.h: a requantization rounds twice, first in the high multiplication (line 340,
+ * ties up), then in the right shift (line 368, ties away from zero).
  */
 #ifndef KD_FIXEDPOINT_H
 #define KD_FIXEDPOINT_H
@@ -44,7 +44,7 @@ static inline int32_t kd_high_mul(int32_t a, int32_t b) {
 }
 #endif
 
-/* x / 2^exponent to nearest, ties away from zero; exponent 0 to 31, x not INT32_MIN (no kd_high_mul by a multiplier is).
+/* x / 2^exponent to nearest, ties away from zero; exponent 0 to 31, x not INT32_MIN (no product by a multiplier is).
  * For a negative x the tie goes down if x - 1 is rounded with ties up.
  */
 static inline int32_t kd_round_shift(int32_t x, int32_t exponent) {
@@ -55,7 +55,9 @@ static inline int32_t kd_round_shift(int32_t x, int32_t exponent) {
   return (twice >> 1) + (twice & 1);
 }
 
-/* x * multiplier / 2^31 * 2^shift; the left shift wraps. Source: TFLite common.h, MultiplyByQuantizedMultiplier. */
+/* x * multiplier / 2^31 * 2^shift; the left shift wraps. Source: TFLite 2.14, common.cc:20,
+ * MultiplyByQuantizedMultiplier.
+ */
 static inline int32_t kd_requantize(int32_t x, int32_t multiplier, int32_t shift) {
   const int32_t left = shift > 0 ? shift : 0;
   return kd_round_shift(kd_high_mul(kd_signed((uint32_t)x << left), multiplier), left - shift);

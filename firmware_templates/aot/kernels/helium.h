@@ -9,7 +9,7 @@
  *
  * VQRDMULH is kd_high_mul: to nearest, ties up. VRSHL rounds ties up too, where kd_round_shift has them away from zero:
  * one less before the shift turns the negative ones round, and changes nothing else. A shift of 0 has no ties. As in
- * gemmlowp's Neon version (fixedpoint_neon.h, RoundingDivideByPOT).
+ * gemmlowp's Neon version (fixedpoint_neon.h:296, RoundingDivideByPOT).
  */
 static inline int32x4_t kd_helium_requantize(int32x4_t sums, int32x4_t multipliers, int32x4_t shifts) {
   const int32x4_t high = vqrdmulhq_s32(sums, multipliers);

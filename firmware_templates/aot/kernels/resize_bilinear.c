@@ -1,5 +1,5 @@
 /* Bilinear interpolation, weights of 10 bits along each axis. Rounding: to nearest, ties away from zero, by the
- * truncating division of TFLite's ResizeBilinearInteger (kernels/internal/reference/resize_bilinear.h).
+ * truncating division of TFLite's ResizeBilinearInteger (kernels/internal/reference/resize_bilinear.h:136).
  *
  * Cost: about 20 instructions for each byte of the output.
  * Overlap: none. The output must not share memory with the input.
