@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import zlib
 from collections import defaultdict
@@ -24,7 +25,7 @@ GAP = 0.1  # from training to validation accuracy: beyond it, memorising needs n
 LITTLE = 0.1  # nats of the soft loss: what is left of it for a student that knows the labels
 CHANCE = 0.05  # of the way from guessing (0) to all right (1)
 IMBALANCE = 10.0  # samples of the largest class for one of the smallest
-SUSPECT_SHARE = 0.03  # of the samples searched, beyond what is expected; what is below, the report lists
+WRONG_SHARE = 0.01  # of the samples that a teacher is surest of, beyond what it doubts itself
 SPLITS = {
     "train": "training",
     "unlabelled": "unlabelled",
@@ -32,6 +33,7 @@ SPLITS = {
     "test": "test",
 }  # as sentences name them
 _FEW = 5  # samples of a class below which nothing is said of how it is predicted
+_FEWEST_WRONG = 3  # labels among them below which it may be chance
 _NAMED = 4  # classes, at most, that a sentence names
 _WORST = 12
 _EXAMPLES = 10
@@ -97,6 +99,17 @@ def has_memorised(train: Figures, val: Figures) -> bool:
     return bool(certain and at_most < train["accuracy"])
 
 
+def repeats_labels(ensemble: Mapping[str, Any]) -> bool:
+    """Whether a teacher that has memorised the training samples says little else of them than their labels.
+
+    That is so where its soft targets leave the student nothing to learn, and is taken so far behind on validation
+    samples. Many good teachers are certain of all they were trained on and still tell likenesses at a temperature.
+    """
+    train, val = ensemble["train"], ensemble["val"]
+    little = ensemble["soft_targets"]["beyond_labels"] < LITTLE or train["accuracy"] - val["accuracy"] > GAP
+    return little and has_memorised(train, val)
+
+
 def taken_for(matrix: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Pairs (label, teacher's class) of classes that do not line up, from counts [C, C] as in ``metrics.confusion``.
 
@@ -136,6 +149,21 @@ def lineup(matrix: NDArray[np.int64]) -> Figures:
     }
 
 
+def lines_up(found: Mapping[str, Any]) -> bool:
+    """Whether a teacher with this ``lineup`` knows the labels' classes, and better than by guessing."""
+    return not found["taken_for"] and found["above_chance"] > CHANCE
+
+
+def asked_about(ensemble: Mapping[str, Any]) -> tuple[str, ...]:
+    """The splits whose labels a teacher can doubt.
+
+    None where its classes do not line up or its confidence means little, and not "train" where it knows it by heart.
+    """
+    if repeats_labels(ensemble) or not lines_up(ensemble["lineup"]):
+        return ()
+    return ("val",) if has_memorised(ensemble["train"], ensemble["val"]) else ("train", "val")
+
+
 def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tuple[Figures, Figures]:
     """Samples with the same stored bytes: those within and between ``splits``, and those whose labels differ.
 
@@ -165,27 +193,36 @@ def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tupl
     return {"within": within, "between": between, "examples": examples}, {**told, "examples": conflicts[:_EXAMPLES]}
 
 
-def suspects(logits: NDArray[Any], labels: Labels) -> tuple[list[tuple[int, int, float]], float]:
+def suspects(logits: NDArray[Any], labels: Labels) -> list[tuple[int, int, float]]:
     """Samples whose labels are likely wrong, the worst first: (position, the teacher's class, its confidence).
 
     Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset
     Labels", section 3.1): a sample counts as class j where its probability of j reaches the mean that the samples
     labelled j have; off the diagonal of that count its label is in doubt. Ranked by normalized margin, section 3.2.
-
-    The second is how many such samples right labels would give if the teacher's confidence is what it says: a teacher
-    that is unsure of a class doubts many labels of it.
     """
     shares = probabilities(logits)
     own = shares[np.arange(len(labels)), labels]
     counts = np.bincount(labels, minlength=shares.shape[1])
     sums = np.bincount(labels, own, minlength=shares.shape[1])
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    confident = np.where(shares >= thresholds - 1e-12, shares, 0.0)
+    confident = np.where(shares >= thresholds - 1e-12, shares, -1.0)
     other, confidence = confident.argmax(axis=1), confident.max(axis=1)
     doubted = np.flatnonzero((other != labels) & (confidence > own))
     order = doubted[np.argsort((own - confidence)[doubted], kind="stable")]
-    expected = float((1.0 - confidence)[confidence > 0.0].sum())
-    return [(int(place), int(other[place]), float(confidence[place])) for place in order], expected
+    return [(int(place), int(other[place]), float(confidence[place])) for place in order]
+
+
+def surest(logits: NDArray[Any], labels: Labels) -> Figures:
+    """Of the quarter of the ``samples`` with the highest confidence: how many are ``wrong``, and ``expected`` to be.
+
+    What the teacher finds hard is not among them, so what is wrong beyond their doubt, the sum of 1 - confidence, are
+    mostly labels.
+    """
+    confidence = probabilities(logits).max(axis=1)
+    chosen = np.argsort(-confidence, kind="stable")[: len(labels) // 4]
+    wrong = metrics.predicted_classes(logits)[chosen] != labels[chosen]
+    expected = float((1.0 - confidence[chosen]).sum())
+    return {"samples": len(chosen), "wrong": int(wrong.sum()), "expected": expected}
 
 
 def picture(x: NDArray[Any], low: float, high: float) -> bytes | None:
@@ -218,11 +255,6 @@ def warnings(document: Mapping[str, Any], class_names: Sequence[str], *, balance
     return [*_teacher_warnings(document, class_names), *_data_warnings(document["data"], class_names, balanced)]
 
 
-def lines_up(found: Mapping[str, Any]) -> bool:
-    """Whether a teacher with this ``lineup`` can be asked about labels at all."""
-    return not found["taken_for"] and found["above_chance"] > CHANCE
-
-
 def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     teachers, ensemble = document["teachers"], document["ensemble"]
     for number, teacher in enumerate(teachers, 1):
@@ -230,8 +262,7 @@ def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iter
         yield from _lineup_warnings(whose, teacher["lineup"], names)
     whose = "The ensemble" if len(teachers) > 1 else "The teacher"
     train, val, soft = ensemble["train"], ensemble["val"], ensemble["soft_targets"]
-    little = soft["beyond_labels"] < LITTLE
-    if has_memorised(train, val) and (little or train["accuracy"] - val["accuracy"] > GAP):
+    if repeats_labels(ensemble):
         yield (
             f"{whose} has memorised the training samples: {_percent(train['accuracy'])} of them right with a mean "
             f"confidence of {_percent(train['confidence'])}, but {_percent(val['accuracy'])} of the validation samples "
@@ -293,15 +324,16 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
             f"({conflicts['samples']:,} samples; samples {_listed([str(i) for i in first['indices']])} are "
             f"{_listed([repr(names[label]) for label in first['labels']])}): correct or remove them."
         )
-    suspected = data["suspects"]
-    for split, count in suspected["found"].items():
-        searched = suspected["searched"][split]
-        expected = suspected["expected"][split]
-        if count - expected >= SUSPECT_SHARE * searched:
+    for split, found in data["suspects"]["surest"].items():
+        wrong, expected = found["wrong"], found["expected"]
+        if (
+            wrong - expected >= max(WRONG_SHARE * found["samples"], 3.0 * math.sqrt(expected))
+            and wrong >= _FEWEST_WRONG
+        ):
             yield (
-                f"For {count:,} of {searched:,} {SPLITS[split]} samples the teacher is confident of another class than "
-                f"the label's, and its own doubts account for {expected:,.0f}: look at the worst of them in the "
-                "report, and correct the labels that are wrong."
+                f"Of the {found['samples']:,} {SPLITS[split]} samples that the teacher is surest of, {wrong:,} have "
+                f"another label, and its confidence allows for {expected:,.1f}: labels are likely wrong. Look at the "
+                "worst of them in the report, and correct them."
             )
 
 

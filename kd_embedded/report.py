@@ -20,7 +20,8 @@ from kd_embedded.boards import Board, load_boards
 from kd_embedded.codegen import aot
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import read_marker
-from kd_embedded.config import RunSpec, TeacherSpec, config_sha256
+from kd_embedded.config import RunSpec, TeacherSpec, config_sha256, toml_value
+from kd_embedded.examine import SPLITS
 from kd_embedded.fit import ARENA_MARGIN_BYTES, FLASH_PARTS, RAM_PARTS, Fit
 from kd_embedded.tflite.analyze import OpCost, analyze
 from kd_embedded.tflite.graph import Graph, Tensor
@@ -40,6 +41,8 @@ _SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside
 _MANY_CLASSES = 24  # above, it is set in small type
 _SHADES = 9
 
+_INT8 = {"ptq": "Quantized after training", "qat": "Fine-tuned with fake quantization"}  # as run.json names them
+
 History = Sequence[Mapping[str, float]]
 
 
@@ -54,6 +57,7 @@ class Artifacts:
     spec: RunSpec
     record: Mapping[str, Any]
     plan: Mapping[str, Any]
+    examination: Mapping[str, Any]
     validation: Mapping[str, Any]
     teachers: Sequence[History]
     student: History
@@ -93,6 +97,7 @@ def read(folder: Path, spec: RunSpec) -> Artifacts:
         spec=spec,
         record={**record, "stages": stages},
         plan=artifacts.read_json(folder / artifacts.PLAN),
+        examination=artifacts.read_json(folder / artifacts.EXAMINATION),
         validation=validation,
         teachers=artifacts.read_json(folder / artifacts.TEACHER_HISTORY),
         student=artifacts.read_json(folder / artifacts.STUDENT_HISTORY),
@@ -114,7 +119,15 @@ def render(found: Artifacts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    jinja.filters |= {"percent": percent, "points": points, "count": count, "kib": kib, "shape": shape}
+    jinja.filters |= {
+        "percent": percent,
+        "points": points,
+        "count": count,
+        "kib": kib,
+        "shape": shape,
+        "nats": nats,
+        "figure": figure,
+    }
     sizes = board_sizes(found)
     return jinja.get_template(TEMPLATE).render(
         name=found.spec.project.name,
@@ -124,6 +137,14 @@ def render(found: Artifacts) -> str:
         config_sha256=config_sha256(found.spec),
         record=found.record,
         plan=found.plan,
+        warnings=found.examination["warnings"],
+        examined=list(_examined(found.examination)),
+        reliability=_reliability(found.examination),
+        soft=found.examination["ensemble"]["soft_targets"],
+        dataset=found.examination["data"],
+        splits=SPLITS,
+        copies=list(_copies(found.examination["data"])),
+        doubts=list(_doubts(found.examination["data"])),
         validation=found.validation,
         interpreters=_INTERPRETERS,
         ladder=_ladder(found.validation),
@@ -197,7 +218,8 @@ def config_text(spec: RunSpec) -> str:
     for table, section in spec.model_dump(mode="json", exclude={"project": {"out"}}).items():
         for part in section if isinstance(section, list) else [section]:
             lines += ["", f"[[{table}]]" if isinstance(section, list) else f"[{table}]"]
-            lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in part.items()]
+            keys = TeacherSpec.keys(part["kind"]) if table == "teacher" else tuple(part)
+            lines += [f"{key} = {toml_value(part[key])}" for key in keys]
     return "\n".join(lines[1:])
 
 
@@ -212,17 +234,36 @@ def _asked(found: Artifacts) -> Iterator[tuple[str, Sequence[str]]]:
     soft = (
         f"alpha {distill.alpha:g}, temperature {distill.temperature:g}" if distill.alpha else "labels alone (alpha 0)"
     )
-    yield "Distillation", [f"{soft}; {how}"]
+    yield "Distillation", [f"{soft}; {how}", *_recipe(found.record)]
     quantize = spec.quantize
     calibrated = f"calibrated on at most {quantize.representative_samples:,} training samples"
-    yield "Quantization", [f"int8 in and out, {quantize.output}; {calibrated}"]
+    yield "Quantization", [f"int8 in and out, {quantize.output}; {calibrated}", *_exported(found.record)]
     titles = {board.name: board.title for board in found.boards}
     yield "Boards", [f"{titles[name]} ({name})" for name in spec.project.boards]
     yield "Seed", [str(spec.project.seed)]
 
 
+def _recipe(record: Mapping[str, Any]) -> Iterator[str]:
+    """The recipe that the student learned by, and why."""
+    entry = record["stages"].get("distill", {})
+    if entry.get("recipe"):
+        yield f"recipe {entry['recipe']}" + (f"; {entry['why']}" if entry.get("why") else "")
+
+
+def _exported(record: Mapping[str, Any]) -> Iterator[str]:
+    """What both ways to int8 reach on the validation split, and which was exported."""
+    entry = record["stages"].get("quantize", {})
+    for key, title in _INT8.items():
+        if key in entry:
+            exported = ", exported" if entry.get("chosen") == key and len(_INT8.keys() & entry.keys()) > 1 else ""
+            yield f"{title}: {100 * entry[key]['val_accuracy']:.2f} % of the validation samples right{exported}"
+
+
 def _teacher(spec: TeacherSpec) -> str:
-    model = spec.file or f"{spec.arch}, width {spec.width:g}"
+    if spec.kind != "keras":
+        what = spec.file or spec.function or ", ".join(spec.estimator)
+        return f"{what}; kind {spec.kind}"
+    model = spec.file or spec.trunk or f"{spec.arch}, width {spec.width:g}"
     if spec.mode == "frozen":
         return f"{model}; frozen, used as it is"
     verb = "trained from new weights" if spec.mode == "train" else "fine-tuned"
@@ -256,6 +297,56 @@ def _confusion(validation: Mapping[str, Any]) -> dict[str, Any] | None:
         kinds = ["d" if i == j else "e" for j in range(len(row))]
         rows.append({"index": i, "name": names[i], "cells": list(zip(row, kinds, shades, strict=True))})
     return {"names": names, "rows": rows, "small": len(names) <= _SMALL_MATRIX, "many": len(names) > _MANY_CLASSES}
+
+
+def _examined(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each model and split; one teacher is the ensemble."""
+    teachers, probe = examination["teachers"], examination["student_probe"]
+    several = len(teachers) > 1
+    ensemble = [{**examination["ensemble"], "name": "Ensemble", "parameters": None}] if several else []
+    for number, entry in enumerate([*teachers, *ensemble], 1):
+        of_ensemble = several and number > len(teachers)
+        title = "Ensemble" if of_ensemble else f"Teacher {number}" if several else "Teacher"
+        name = None if of_ensemble else entry["name"]
+        for split in ("train", "val"):
+            first = split == "train"
+            parameters = entry["parameters"] if first else None
+            figures = {**entry[split], "split": SPLITS[split], "parameters": parameters}
+            yield {"title": title if first else "", "name": name if first else None, **figures}
+    if probe:
+        epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
+        figures = {"split": SPLITS["val"], "samples": examination["ensemble"]["val"]["samples"]}
+        unknown = dict.fromkeys(("name", "parameters", "confidence", "ece", "nll"))
+        title = f"Student on the labels alone, {epochs}"
+        yield {**unknown, "title": title, **figures, "accuracy": probe["val_accuracy"]}
+
+
+def _reliability(examination: Mapping[str, Any]) -> list[Markup]:
+    whose = "Ensemble" if len(examination["teachers"]) > 1 else "Teacher"
+    return [
+        Markup(report_pictures.reliability(examination["ensemble"][split]["bins"], f"{whose}, {SPLITS[split]} samples"))
+        for split in ("train", "val")  # our own SVG of numbers and words
+    ]
+
+
+def _copies(data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """What there is of identical samples, in words, and how many."""
+    for split, number in data["duplicates"]["within"].items():
+        if data["samples"][split]:
+            yield f"{SPLITS[split]} samples that repeat another one of their split", number
+    for pair, number in data["duplicates"]["between"].items():
+        one, other = pair.split("_")
+        if data["samples"][one] and data["samples"][other]:
+            yield f"{SPLITS[other]} samples that are also {SPLITS[one]} samples", number
+
+
+def _doubts(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The worst of the labels in doubt, each with its picture."""
+    names = [entry["name"] for entry in data["classes"]]
+    for entry in data["suspects"]["worst"]:
+        drawing = None if "png" in entry else Markup(report_pictures.line(entry["values"]))
+        label, teacher = names[entry["label"]], names[entry["teacher"]]
+        yield {**entry, "split": SPLITS[entry["split"]], "label": label, "teacher": teacher, "drawing": drawing}
 
 
 def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
@@ -370,6 +461,16 @@ def points(drop: float) -> Markup:
     change = round(-100 * drop, 2) or 0.0
     sign = "\N{MINUS SIGN}" if change < 0 else "+" if change > 0 else "±"
     return _data(drop, f"{sign}{abs(change):.2f}\N{NO-BREAK SPACE}points")
+
+
+def nats(value: float) -> Markup:
+    """``0.635``."""
+    return _data(value, f"{value:.3f}")
+
+
+def figure(value: float) -> Markup:
+    """``1.05``, ``12``: any other number, to three digits."""
+    return _data(value, f"{value:.3g}")
 
 
 def count(number: int) -> Markup:

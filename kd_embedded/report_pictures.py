@@ -78,6 +78,41 @@ def curve(history: Sequence[Mapping[str, float]], figure: str, title: str, kept:
 
 
 @_drawing()
+def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
+    """Accuracy by confidence (Guo et al. 2017, figure 1), a bar a bin; on the dashed line both are the same.
+
+    ``bins`` are those of ``examine.figures``. Bars of less than a hundredth of the samples are pale.
+    """
+    whole = sum(entry["samples"] for entry in bins)
+    canvas, axes = _figure(230.0, left=46.0, right=12.0, top=24.0, bottom=38.0)
+    width = 1.0 / len(bins)
+    for place, entry in enumerate(bins):
+        if entry["samples"]:
+            colour = _HEX["val" if 100 * entry["samples"] >= whole else "line"]
+            axes.bar((place + 0.5) * width, entry["accuracy"], width=0.86 * width, color=colour)
+            axes.plot([entry["confidence"]], [entry["accuracy"]], color=_HEX["ink"], marker="o", markersize=3)
+    axes.plot([0, 1], [0, 1], color=_HEX["muted"], linewidth=1.0, linestyle=(0, (4, 2)))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.03)
+    axes.set_title(title, loc="left", fontsize=_FONT, color=_HEX["ink"], pad=9)
+    axes.set_xlabel("confidence", color=_HEX["muted"], labelpad=3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(_ticker().MultipleLocator(0.2))
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.grid(True, axis="y", color=_HEX["line"], linewidth=0.8)
+    return _svg(canvas, f"{title}: reliability", f"{title}: accuracy by confidence, {whole} in all")
+
+
+def line(values: Sequence[float]) -> str:
+    """A sample that is no image, as the line of its values."""
+    low, high = min(values), max(values)
+    across, height = 96.0 / max(len(values) - 1, 1), 44.0 / ((high - low) or 1.0)
+    points = " ".join(f"{index * across:.1f},{46.0 - (value - low) * height:.1f}" for index, value in enumerate(values))
+    drawn = f'<polyline points="{points}" fill="none" stroke="var(--val)" stroke-width="1.3"/>'
+    return f'<svg viewBox="0 0 96 48" role="img" aria-label="values from {low:g} to {high:g}">{drawn}</svg>'
+
+
+@_drawing()
 def sizes(bars: Sequence[Bar], title: str) -> str:
     """A bar for each board, from 0 to what it has, in stacked parts; a share that is too much is told in red."""
     left = 26.0 + 7.4 * max(len(bar.name) for bar in bars)

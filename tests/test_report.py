@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -15,7 +16,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from kd_embedded import artifacts, metrics, report, report_pictures
+from kd_embedded import artifacts, examine, metrics, report, report_pictures
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import write_project
 from kd_embedded.config import RunSpec, parse_config
@@ -28,7 +29,7 @@ from kd_embedded.validate import validate
 
 _TINY = Path(__file__).parent / "data" / "tiny.tflite"
 _NASTY = ('a "quoted" <script>alert(1)</script>', "two\nlines & 'more'", "🦊 */ {{ 7 * 7 }} </style>")
-_VOID = {"meta", "br"}
+_VOID = {"meta", "br", "img"}
 _HISTORY = [
     {"loss": 9.0 / n, "accuracy": 1 - 0.7 / n, "val_loss": 0.2 / n, "val_accuracy": 1 - 0.8 / n} for n in range(1, 21)
 ]
@@ -84,6 +85,46 @@ class Page(HTMLParser):
         return {float(attributes["value"]) for tag, attributes in self.tags if tag == "data"}
 
 
+def _examination() -> dict[str, Any]:
+    """What the stage before distilling leaves: a teacher of three classes, two labels that it doubts."""
+    generator = np.random.default_rng(9)
+    labels = {name: np.arange(count) % 3 for name, count in (("train", 90), ("val", 30))}
+    logits = {name: 3 * np.eye(3)[y] + generator.normal(size=(len(y), 3)) for name, y in labels.items()}
+    teacher = {
+        **{name: examine.figures(logits[name], labels[name]) for name in labels},
+        "lineup": {"taken_for": [], "as_read": None, "above_chance": 0.9, "never": []},
+    }
+    png = examine.picture(np.arange(48.0).reshape(4, 4, 3), 0.0, 47.0)
+    assert png is not None
+    doubt = {"index": 17, "label": 0, "teacher": 1, "confidence": 0.9375}
+    return {
+        "teachers": [{"name": "cnn", "parameters": 4321, **teacher}],
+        "ensemble": {**teacher, "soft_targets": examine.soft_targets(logits["train"], labels["train"], 4.0)},
+        "student_probe": {"epochs": 10, "val_accuracy": 0.8125, "key": "k"},
+        "data": {
+            "samples": {"train": 90, "unlabelled": 0, "val": 30, "test": 60},
+            "classes": [{"name": name, "train": 30 + index, "val": 10} for index, name in enumerate(_NASTY)],
+            "imbalance": 32 / 30,
+            "duplicates": {
+                "within": {"train": 4, "unlabelled": 0, "val": 0, "test": 0},
+                "between": {"train_unlabelled": 0, "train_val": 0, "train_test": 7, "val_test": 0},
+                "examples": [],
+            },
+            "conflicts": {"inputs": 0, "samples": 0, "examples": []},
+            "suspects": {
+                "searched": {"train": 90, "val": 30},
+                "found": {"train": 1, "val": 1},
+                "surest": {"train": {"samples": 22, "wrong": 2, "expected": 0.375}},
+                "worst": [
+                    {"split": "train", **doubt, "png": base64.b64encode(png).decode()},
+                    {"split": "val", **doubt, "index": 18, "values": [0.0, 2.0, -1.0]},
+                ],
+            },
+        },
+        "warnings": [f"7 of 60 test samples are copies, {_NASTY[0]}."],
+    }
+
+
 def _spec(**tables: Any) -> RunSpec:
     return parse_config({"project": {"name": "fox", "boards": ["nano33ble", "esp32"]}, **tables}, "kd.toml")
 
@@ -106,6 +147,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     document["arena"] = {"bytes": 1760, "probed": True}
     artifacts.write_json(run.path(artifacts.VALIDATION), document)
     artifacts.write_json(run.path(artifacts.PLAN), {"student": "tiny_cnn", "parameters": 1234})
+    artifacts.write_json(run.path(artifacts.EXAMINATION), _examination())
     artifacts.write_json(run.path(artifacts.TEACHER_HISTORY), [_HISTORY])
     artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), _HISTORY)
     about = {"tool": "kd-embedded 9.9", "engine": "tflm"}
@@ -121,7 +163,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "tool": "kd-embedded 9.9",
         "versions": {"python": "3.11"},
         "converter": converter,
+        "ptq": {"val_accuracy": 0.9},
+        "qat": {"val_accuracy": 0.925},
+        "chosen": "qat",
     }
+    run.state["distill"] = {"key": "k", "wrote": {}, "recipe": "dkd", "why": "picked by method = auto: it is sure"}
     run.store()
     return run
 
@@ -172,11 +218,14 @@ def test_what_is_missing_is_told(run: Run, tmp_path: Path) -> None:
 
 
 def test_it_loads_nothing(text: str, page: Page) -> None:
-    assert not re.search(r"https?:|//[a-z]|@import", text)
+    shown = re.sub(r'src="data:image/png;base64,[A-Za-z0-9+/]+=*"', "", text)
+    assert not re.search(r"https?:|//[a-z]|@import|data:[a-z]", shown.replace("img-src data:", ""))
     assert set(re.findall(r"url\(([^)]*)\)", text)) <= {f"#{attributes.get('id')}" for _, attributes in page.tags}
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "image", "base"}
-    for _, attributes in page.tags:
-        assert "src" not in attributes and "srcset" not in attributes
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "image", "base"}
+    for tag, attributes in page.tags:
+        assert tag == "img" or "src" not in attributes
+        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        assert "srcset" not in attributes
         assert not any(key.startswith("on") for key in attributes)
         assert attributes.get("href", "#").startswith("#") and attributes.get("xlink:href", "#").startswith("#")
     assert any(attributes.get("content", "").startswith("default-src 'none'") for _, attributes in page.tags)
@@ -222,6 +271,51 @@ def test_every_figure_is_the_artifacts(found: report.Artifacts, page: Page) -> N
 
 def _row(page: Page, first: str) -> int:
     return next(index for index, row in enumerate(page.rows) if row[0] == first)
+
+
+def test_teacher_and_data_stand_in_it_with_what_was_warned_of(found: report.Artifacts, page: Page) -> None:
+    teacher, data = found.examination["teachers"][0], found.examination["data"]
+    for split, told in (("train", "training"), ("val", "validation")):
+        entry = teacher[split]
+        shares = [f"{100 * entry[name]:.2f} %" for name in ("accuracy", "confidence", "ece")]
+        assert [told, str(entry["samples"]), *shares, f"{entry['nll']:.3f}"] in [row[2:] for row in page.rows]
+        assert {entry[name] for name in ("accuracy", "confidence", "ece", "nll")} <= page.values
+    assert ["Student on the labels alone, 10 epochs", "", "validation", "30", "81.25 %", "", "", ""] in page.rows
+    assert set(found.examination["ensemble"]["soft_targets"].values()) <= page.values
+    for index, name in enumerate(_NASTY):
+        assert [name, str(30 + index), "10"] in page.rows
+    assert ["test samples that are also training samples", "7"] in page.rows
+    row = ["training samples with another label, of the 22 the teacher is surest of (its confidence allows for 0.375)"]
+    assert [*row, "2"] in page.rows
+    assert not any("unlabelled" in row[0] for row in page.rows)
+    assert found.examination["warnings"][0] in page.text and "1 thing was warned of" in page.text
+    assert "recipe dkd; picked by method = auto: it is sure" in page.text
+    assert "Fine-tuned with fake quantization: 92.50 % of the validation samples right, exported" in page.text
+    assert "Quantized after training: 90.00 % of the validation samples rightFine-tuned" in page.text
+    assert [attributes["src"].partition(",")[2] for tag, attributes in page.tags if tag == "img"] == [
+        data["suspects"]["worst"][0]["png"]
+    ]
+    assert "validation sample 18" in page.text and "93.75 %" in page.text
+    assert ("polyline", "0.0,31.3 48.0,2.0 96.0,46.0") in {(t, a.get("points")) for t, a in page.tags}
+
+
+def test_an_examination_that_found_nothing_reads_well(found: report.Artifacts) -> None:
+    examination = _examination()
+    suspects = {"searched": {}, "found": {}, "surest": {}, "worst": []}
+    examination |= {"warnings": [], "student_probe": None, "data": {**examination["data"], "suspects": suspects}}
+    examination["teachers"] *= 2
+    page = Page(report.render(replace(found, examination=examination, spec=_spec(teacher=[{}, {}]), teachers=[[], []])))
+    assert "Nothing to warn of was found." in page.text and "warned of" not in page.text
+    assert "its classes do not line up" in page.text and "None" not in page.text
+    firsts = [row[0] for row in page.rows if row[2:3] == ["training"]]
+    assert firsts == ["Teacher 1 cnn", "Teacher 2 cnn", "Ensemble"]
+
+
+def test_a_reliability_picture_tells_its_bins() -> None:
+    bins = [{"samples": 0, "accuracy": None, "confidence": None}] * 14
+    svg = report_pictures.reliability([*bins, {"samples": 9, "accuracy": 0.5, "confidence": 0.95}], "Teacher")
+    assert 'aria-label="Teacher: accuracy by confidence, 9 in all"' in svg and svg.count("var(--val)") == 1
+    Page(svg)
 
 
 def test_the_whole_configuration_reads_back(found: report.Artifacts, page: Page) -> None:
@@ -273,6 +367,8 @@ def _budget(measured: float | None, limit: float = 0.95) -> dict[str, Any]:
 _RELU6 = {"op_index": 3, "op_name": "RELU6", "tensor": "act", "bytes_different": 5, "max_difference": 1}
 _PROVEN = {
     "oracle": "builtin_ref",
+    "standard": "builtin_ref",
+    "reference_departures": [],
     "missing_proof": [],
     "first_difference": None,
     "interpreters": _interpreters(),
@@ -315,7 +411,7 @@ _NO_WHEEL = "TFLM did not run here (no wheel): that the board computes these byt
             [_NO_WHEEL, "with the interpreters below"],
         ),
         (
-            {"interpreters": _interpreters(5), "oracle": "tflm", "missing_proof": ["tflite-runtime is not installed."]},
+            {"interpreters": _interpreters(5), "standard": None, "missing_proof": ["tflite-runtime is not installed."]},
             "warn",
             "Not proven",
             ["TensorFlow Lite Micro itself", "tflite-runtime is not installed."],
@@ -392,7 +488,7 @@ def test_a_frozen_teacher_and_an_ensemble(found: report.Artifacts) -> None:
     assert "Teacher 1 It was frozen: taken as it is, and not trained." in page.text
     assert "own.keras; frozen, used as it is" in page.text and "own.keras; fine-tuned" in page.text
     assert "Teacher 2: 1 epoch; epoch 1 was kept, with 20.00 %" in page.text
-    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 2 + 2 + 2 + 2
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 2 + 2 + 2 + 2 + 3
     alone = replace(found, spec=_spec(distill={"alpha": 0.0}), student=[])
     page = Page(report.render(alone))
     assert "labels alone (alpha 0)" in page.text and "No epoch is on record." in page.text

@@ -28,13 +28,13 @@ def work(run: Run) -> None:
     kept = {name: np.flatnonzero(run.data.y[part] >= 0) for name, part in splits.items()}
     labelled = {name: part[kept[name]] for name, part in splits.items()}
     logits = {name: found[kept[name]] for name, found in zip(splits, soft_targets.clean(run), strict=True)}
-    figures = _figures(logits, labelled, run)
     soft = examine.soft_targets(logits["train"], run.data.y[labelled["train"]], run.spec.distill.temperature)
+    ensemble = {**_figures(logits, labelled, run), "soft_targets": soft}
     document: dict[str, Any] = {
         "teachers": list(_teachers(run, kept, labelled)),
-        "ensemble": {**figures, "soft_targets": soft},
+        "ensemble": ensemble,
         "student_probe": _probe(run),
-        "data": _data(run, logits, labelled, figures),
+        "data": _data(run, logits, labelled, ensemble),
     }
     balanced = run.spec.distill.class_weights == "balanced"
     document["warnings"] = examine.warnings(document, run.data.class_names, balanced=balanced)
@@ -114,7 +114,7 @@ def _known_probe(run: Run) -> dict[str, Any] | None:
     return probe
 
 
-def _data(run: Run, logits: Logits, labelled: Positions, figures: Mapping[str, Any]) -> dict[str, Any]:
+def _data(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
     """Counts, copies and doubtful labels. Of the test split the stored bytes are hashed, and no label is read."""
     found, parts = run.data, teach.splits(run)
     splits = {"train": parts.train, "unlabelled": found.unlabelled, "val": parts.val, "test": parts.test}
@@ -129,19 +129,14 @@ def _data(run: Run, logits: Logits, labelled: Positions, figures: Mapping[str, A
         "imbalance": max(counts["train"]) / max(1, min(counts["train"])),
         "duplicates": copies,
         "conflicts": conflicts,
-        "suspects": _suspects(run, logits, labelled, figures),
+        "suspects": _suspects(run, logits, labelled, ensemble),
     }
 
 
-def _suspects(run: Run, logits: Logits, labelled: Positions, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Labels that the teacher doubts; it is asked where its classes line up, and not where it knows them by heart."""
-    searched = [
-        name for name in logits if name != "train" or not examine.has_memorised(figures["train"], figures["val"])
-    ]
-    if not examine.lines_up(figures["lineup"]):
-        searched = []
-    asked = {name: examine.suspects(logits[name], run.data.y[labelled[name]]) for name in searched}
-    found = {name: entries for name, (entries, _) in asked.items()}
+def _suspects(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels that the teacher doubts, where it can be asked."""
+    searched = examine.asked_about(ensemble)
+    found = {name: examine.suspects(logits[name], run.data.y[labelled[name]]) for name in searched}
     rows = [
         (name, int(labelled[name][found[name][rank][0]]), *found[name][rank][1:]) for name, rank in examine.worst(found)
     ]
@@ -158,7 +153,7 @@ def _suspects(run: Run, logits: Logits, labelled: Positions, figures: Mapping[st
     return {
         "searched": {name: len(labelled[name]) for name in searched},
         "found": {name: len(entries) for name, entries in found.items()},
-        "expected": {name: expected for name, (_, expected) in asked.items()},
+        "surest": {name: examine.surest(logits[name], run.data.y[labelled[name]]) for name in searched},
         "worst": worst,
     }
 

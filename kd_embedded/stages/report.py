@@ -21,6 +21,7 @@ STAGE = Stage(
         artifacts.PLAN,
         *teach.files(run),
         artifacts.TEACHER_HISTORY,
+        artifacts.EXAMINATION,
         artifacts.STUDENT,
         artifacts.STUDENT_HISTORY,
         artifacts.STUDENT_INT8,
