@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kd_embedded import artifacts, soft_targets
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec, parse_config
-from kd_embedded.errors import ConfigError, ModelError
+from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import distill, plan, teach
@@ -153,22 +153,3 @@ def test_other_augmentation_has_a_cache_of_its_own_and_other_weights_share_it(ru
         run.spec = run.spec.model_copy(update={"distill": changed})
         soft_targets.of_run(run)
         assert len(list(caches.iterdir())) == count, settings
-
-
-def test_an_assistant_learns_first_and_then_teaches(tmp_path: Path) -> None:
-    run = _run(tmp_path, {"method": "teacher_assistant"})
-    run.execute(distill.STAGE)
-    assert run.path(artifacts.ASSISTANT).is_file()
-    assert run.state["distill"]["recipe"] == "teacher_assistant"
-    assert artifacts.ASSISTANT in run.state["distill"]["wrote"]
-    assert len(list(run.path(artifacts.SOFT_TARGETS).iterdir())) == 2  # the teachers' and the assistant's
-    from kd_embedded import keras_files
-
-    assistant, student = (keras_files.load(run.path(name)) for name in (artifacts.ASSISTANT, artifacts.STUDENT))
-    assert assistant.count_params() > student.count_params()
-
-
-def test_a_recipe_of_feature_maps_wants_one_keras_teacher(tmp_path: Path) -> None:
-    run = _run(tmp_path, {"method": "hints"})
-    with pytest.raises(ConfigError, match="hints compares feature maps of one Keras model"):
-        run.execute(distill.STAGE)

@@ -1,0 +1,122 @@
+"""The stage between teachers and student: which recipe, from whom, and what run.json says of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_embedded import artifacts, keras_files
+from kd_embedded.config import parse_config
+from kd_embedded.errors import ConfigError
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
+from kd_embedded.recipes._auto import choose
+from kd_embedded.stages import distill, examine, plan, teach
+
+_TEACHER = {"arch": "mlp", "width": 0.1, "epochs": 3, "learning_rate": 0.01}
+
+
+class _Lines(Progress):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def _run(base: Path, classes: int, settings: dict[str, Any], teachers: int = 1, examined: bool = False) -> Run:
+    """A run up to its teachers, on blobs of ``classes`` classes."""
+    generator = np.random.default_rng(0)
+    y = np.arange(90) % classes
+    x = (generator.normal(0, 0.5, (90, 6, 6, 1)) + y[:, None, None, None]).astype(np.float32)
+    np.savez(base / "data.npz", x_train=x, y_train=y)
+    spec = parse_config(
+        {
+            "project": {"out": "out"},
+            "data": {"source": "npz:data.npz"},
+            "teacher": [_TEACHER] * teachers,
+            "student": {"arch": "mlp", "width": 0.25},
+            "examine": {"probe_epochs": 1},
+            "distill": {"epochs": 2, **settings},
+        },
+        "kd.toml",
+    )
+    run = Run(spec, base, _Lines())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE, *([examine.STAGE] if examined else [])):
+        run.execute(stage)
+    return run
+
+
+def test_an_assistant_learns_first_and_then_teaches(tmp_path: Path) -> None:
+    settings = {"method": "teacher_assistant", "augment_shift": 1, "assistant_width": 3.0}
+    run = _run(tmp_path, 3, settings)
+    run.execute(distill.STAGE)
+    assert run.state["distill"]["recipe"] == "teacher_assistant"
+    assert artifacts.ASSISTANT in run.state["distill"]["wrote"]
+    assert len(list(run.path(artifacts.SOFT_TARGETS).iterdir())) == 2  # the teacher's and the assistant's
+    assistant, student = (keras_files.load(run.path(name)) for name in (artifacts.ASSISTANT, artifacts.STUDENT))
+    assert assistant.count_params() > student.count_params()
+    before = run.path(artifacts.STUDENT).read_bytes()
+    run.path(artifacts.STUDENT).unlink()
+    run.execute(distill.STAGE)
+    assert run.path(artifacts.STUDENT).read_bytes() == before
+
+
+def test_a_recipe_of_feature_maps_wants_one_keras_teacher(tmp_path: Path) -> None:
+    run = _run(tmp_path, 3, {"method": "hints"}, teachers=2)
+    with pytest.raises(ConfigError, match="hints compares feature maps of one Keras model"):
+        run.execute(distill.STAGE)
+
+
+def test_with_two_classes_plain_distillation_takes_over_and_says_so(tmp_path: Path) -> None:
+    run = _run(tmp_path, 2, {"method": "dkd"})
+    run.execute(distill.STAGE)
+    assert run.state["distill"]["recipe"] == "kd"
+    assert run.state["distill"]["why"].startswith("dkd falls back to kd with two classes")
+    assert any("falls back to kd" in line for line in run.progress.said)  # type: ignore[attr-defined]
+
+
+def test_auto_picks_from_the_examination_and_says_why(tmp_path: Path) -> None:
+    run = _run(tmp_path, 3, {"method": "auto"}, examined=True)
+    run.execute(distill.STAGE)
+    examination = artifacts.read_json(run.path(artifacts.EXAMINATION))
+    name, why = choose(examination, 3, keras_files.load(run.path(artifacts.STUDENT)).count_params())
+    noted = run.state["distill"]
+    assert noted["recipe"] == name
+    assert noted["why"] == f"picked by method = auto: {why}"
+    assert artifacts.EXAMINATION in noted["read"]
+
+
+def test_alpha_of_zero_reads_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path, 3, {"alpha": 0.0, "method": "dkd"})
+    monkeypatch.setattr(teach, "load_teachers", None)
+    run.execute(distill.STAGE)
+    assert "recipe" not in run.state["distill"]
+
+
+def _examination(**changes: Any) -> dict[str, Any]:
+    found = {"confidence": 0.8, "val": 0.95, "probe": 0.9, "parameters": 10_000, **changes}
+    return {
+        "teachers": [{"parameters": found["parameters"]}],
+        "ensemble": {"train": {"confidence": found["confidence"]}, "val": {"accuracy": found["val"]}},
+        "student_probe": None if found["probe"] is None else {"val_accuracy": found["probe"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "name", "why"),
+    [
+        ({}, 10, "kd_ls", "moderate, 80.0 %"),
+        ({"confidence": 0.99}, 10, "dkd", "99.0 % confident"),
+        ({"probe": 0.7, "parameters": 100_000}, 10, "dist", "25 points ahead of the student's probe and 100 times"),
+        ({"probe": 0.7}, 10, "kd_ls", "moderate"),
+        ({"probe": None, "parameters": None, "confidence": 0.96}, 10, "dkd", "96.0 %"),
+        ({"probe": 0.5, "parameters": 100_000}, 2, "kd", "two classes"),
+    ],
+)
+def test_the_rule(changes: dict[str, Any], classes: int, name: str, why: str) -> None:
+    found = choose(_examination(**changes), classes, 1000)
+    assert found[0] == name
+    assert why in found[1]
