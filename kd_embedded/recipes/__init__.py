@@ -12,8 +12,9 @@ loss carries a factor beyond that, it is one of the recipe's parameters. A modul
     soft_loss(batch: Batch, parameters: Mapping[str, float]) -> Tensor    # float32 [N]
 
 and, where they apply, ``POSITIVE`` (the parameters that must not be zero), ``TWO_CLASSES`` (why it is of no use with
-two classes) and ``ASSISTANT = True`` (the student learns from an assistant that learnt from the teacher). A new recipe
-is one new file here; a leading underscore hides one.
+two classes) and ``ASSISTANT = True`` (the student learns from an assistant that learnt from the teacher). With FEATURES
+it also has ``choose`` and ``VECTORS``, and perhaps ``projectors``: see ``hints``; ``_features`` finds the layers. A new
+recipe is one new file here; a leading underscore hides one.
 """
 
 from __future__ import annotations

@@ -119,15 +119,13 @@ class _Unfolded:
 
     def stages(self) -> list[str]:
         """The last layer of each resolution above 1x1, an activation where there is one, in the order of the model."""
-        maps = [name for name, tensor in self.tensors.items() if len(tensor.shape) == 4]
+        maps = [
+            name for name, tensor in self.tensors.items() if len(tensor.shape) == 4 and None not in tensor.shape[1:3]
+        ]
         last: dict[Shape, str] = {}
         for name in maps:
             size = _shape(self.tensors[name])[:2]
-            if (
-                None not in size
-                and size != (1, 1)
-                and (name in self._activations or last.get(size) not in self._activations)
-            ):
+            if size != (1, 1) and (name in self._activations or last.get(size) not in self._activations):
                 last[size] = name
         return sorted(last.values(), key=maps.index)
 
