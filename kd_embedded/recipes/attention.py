@@ -1,4 +1,4 @@
-"""Zagoruyko and Komodakis, ICLR 2017, "Paying More Attention to Attention", activation-based transfer, equation 2.
+"""Zagoruyko and Komodakis, ICLR 2017, "Paying More Attention to Attention", section 3.1 (of activations).
 
 Where a stage looks is the mean of its squared activations over the channels, as a vector of norm 1 over the pixels.
 Soft loss: ``weight`` times the mean over pixels of the squared difference of the student's and the teacher's, summed

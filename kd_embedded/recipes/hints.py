@@ -1,4 +1,4 @@
-"""Romero et al., ICLR 2015, "FitNets: Hints for Thin Deep Nets", equation 3: the student's maps regress the teacher's.
+"""Romero et al., ICLR 2015, "FitNets: Hints for Thin Deep Nets", section 2.2: the student's maps regress the teacher's.
 
 Soft loss: ``weight`` times the mean of ``(projector(student map) - teacher map)^2`` over pixels and channels, summed
 over the pairs of layers. The projector is a 1x1 convolution from the student's channels to the teacher's, trained along
