@@ -23,7 +23,7 @@ _FEW = 8  # inputs that show where two interpreters part; those that differ at t
 
 @dataclass(frozen=True)
 class Difference:
-    """Two arrays of int8, compared. ``max_difference`` is in quantization steps."""
+    """Two arrays of int8, or int32 indices, compared. ``max_difference`` is in quantization steps, or indices."""
 
     bytes_compared: int
     bytes_different: int
@@ -32,7 +32,7 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What each interpreter gave: ``outputs`` int8 [N, ...] by name, and ``refused``, why there are none."""
+    """What each interpreter gave: ``outputs`` [N, ...] by name, and ``refused``, why there are none."""
 
     outputs: Mapping[str, Array]
     refused: Mapping[str, str]
@@ -56,7 +56,8 @@ class FirstDifference:
 
 
 def difference(one: Array, other: Array) -> Difference:
-    """``one`` against ``other``, both int8 [N, ...]. Raises ModelError where they hold no bytes or differ in shape."""
+    """``one`` against ``other``, both int8 or int32 [N, ...]. Raises ModelError where they hold no bytes or differ in
+    shape or type."""
     if one.shape != other.shape or one.dtype != other.dtype or not one.size:
         raise ModelError(
             f"outputs {one.dtype} {list(one.shape)} and {other.dtype} {list(other.shape)} cannot be compared",
@@ -64,7 +65,14 @@ def difference(one: Array, other: Array) -> Difference:
             todo="give at least one input",
         )
     steps = np.abs(one.astype(np.int64) - other.astype(np.int64))
-    return Difference(one.nbytes, int(np.count_nonzero(steps)), int(steps.max()))
+    wrong = np.count_nonzero(as_bytes(one) != as_bytes(other))
+    return Difference(one.nbytes, int(wrong), int(steps.max()))
+
+
+def as_bytes(values: Array) -> NDArray[np.int8]:
+    """int8 [N, bytes] of ``values`` [N, ...]: as they lie in memory, little-endian as all the boards are."""
+    whole = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return whole.reshape(len(whole), -1).view(np.int8)
 
 
 def compare(

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import interpreters
-from kd_embedded.compare import Array, difference, differing_first, first_difference
+from kd_embedded.compare import difference, differing_first, first_difference
 from kd_embedded.errors import DataError, ModelError
+from kd_embedded.tflite.check import reference_departures
+from kd_embedded.tflite.classes import class_count
 from kd_embedded.tflite.graph import Graph, QuantParams
 from kd_embedded.tflite.read import parse_model
 
@@ -30,6 +32,7 @@ _TFLM = "the TensorFlow Lite Micro interpreter itself"
 _OWN = "kd-embedded's integer reference of each op"
 _ALONE = f"{_OWN}, NOT confirmed: no interpreter of others here runs this model"
 _NAMES = {"builtin_ref": _BUILTIN_REF, "tflm": _TFLM, "reference": _OWN}
+_SHORT = {"builtin_ref": "BUILTIN_REF", "tflm": "TFLM", "reference": _OWN}
 _NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, NO exact reference: the device can differ from them by a few units"
 
 
@@ -37,12 +40,13 @@ _NO_ORACLE = "the BUILTIN_REF kernels of LiteRT, NO exact reference: the device 
 class Golden:
     """``x_q`` int8 [K, *input_shape[1:]], ``y_q`` int8 [K, *output_shape[1:]], ``labels`` int [K] or None.
 
+    ``y_q`` is int32 where the model gives indices (tflite/classes.py).
     ``labels`` are the true classes, ``source`` tells where the inputs come from ("test split", "seeded random inputs",
     a file's name), ``reference`` what computed the outputs and what they were compared with.
     """
 
     x_q: NDArray[np.int8]
-    y_q: NDArray[np.int8]
+    y_q: NDArray[Any]
     labels: NDArray[np.int64] | None
     source: str
     reference: str
@@ -71,6 +75,7 @@ def from_inputs(
     """The golden vectors of ``x_q`` int8 [K, *input_shape[1:]]: the outputs are the reference interpreter's.
 
     Where the firmware runs ``on_tflm``, BUILTIN_REF is the reference and TFLM's interpreter is here too, both run.
+    Where BUILTIN_REF is known to be wrong, TFLM and our own reference do, whatever the firmware runs on.
     Raises ModelError, naming the first op that differs, where they do not give the same bytes; ModelRefusedError where
     no reference can run the model. Where it does not run on TFLM, our own reference steps in for one that refuses it.
     """
@@ -84,26 +89,43 @@ def from_inputs(
         else:
             outputs, reference = interpreters.run("builtin_ref", model, x_q), _NO_ORACLE
     else:
-        outputs = oracle.outputs
-        reference = _compared(model, x_q, outputs) if oracle.name == "builtin_ref" and on_tflm else _NAMES[oracle.name]
-    return Golden(x_q, outputs.astype(np.int8), labels, source, reference)
+        outputs, reference = oracle.outputs, _compared(model, x_q, oracle, on_tflm)
+    return Golden(x_q, outputs, labels, source, reference)
 
 
-def _compared(model: bytes, x_q: NDArray[np.int8], outputs: Array) -> str:
-    """What to tell of BUILTIN_REF's ``outputs``; ModelError where TFLM computes others."""
+def _compared(model: bytes, x_q: NDArray[np.int8], oracle: interpreters.Oracle, on_tflm: bool) -> str:
+    """What to tell of the oracle's outputs; ModelError where an interpreter that must give the same gives others."""
+    departures = reference_departures(parse_model(model, _WHERE))
+    if departures and oracle.name == "tflm":
+        wrong = f"which BUILTIN_REF does not: op {departures[0].op_index} ({departures[0].op_name}) is wrong there"
+        try:
+            _require_equal(model, x_q, oracle, "reference", on_tflm)
+        except interpreters.ModelRefusedError as error:
+            return f"{_TFLM}, NOT confirmed: {error.what}"
+        return f"{_TFLM}; {_OWN} gave the same bytes for these inputs, {wrong}"
+    if oracle.name != "builtin_ref" or not on_tflm:
+        return _NAMES[oracle.name]
     if interpreters.available()["tflm"]:
         return _NOT_COMPARED
-    tflm = interpreters.run("tflm", model, x_q)
-    found = difference(outputs, tflm)
+    _require_equal(model, x_q, oracle, "tflm", on_tflm)
+    return _COMPARED
+
+
+def _require_equal(model: bytes, x_q: NDArray[np.int8], oracle: interpreters.Oracle, other: str, on_tflm: bool) -> None:
+    """Raises a ModelError where the interpreter ``other`` does not give the oracle's outputs."""
+    outputs = interpreters.run_int8(other, model, x_q)
+    found = difference(oracle.outputs, outputs)
     if not found.bytes_different:
-        return _COMPARED
-    first = first_difference(model, parse_model(model, _WHERE), differing_first(x_q, outputs, tflm))
+        return
+    telling = differing_first(x_q, oracle.outputs, outputs)
+    first = first_difference(model, parse_model(model, _WHERE), telling, oracle.name, other)
     op = f"op {first.op_index} ({first.op_name}, tensor {first.tensor})" if first else "no single op"
+    device = "TFLM" if on_tflm else "what the reference computes"
     raise ModelError(
-        f"BUILTIN_REF and TFLM differ in {found.bytes_different} of {found.bytes_compared} output bytes, by up to "
-        f"{found.max_difference}; {op} is the first to differ",
+        f"{_SHORT[oracle.name]} and {_SHORT[other]} differ in {found.bytes_different} of {found.bytes_compared} output "
+        f"bytes, by up to {found.max_difference}; {op} is the first to differ",
         where=_WHERE,
-        todo="replace that layer: TFLM is what runs on the board",
+        todo=f"replace that layer: {device} is what runs on the board",
     )
 
 
@@ -173,7 +195,7 @@ def _inputs(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph, fewest: i
 def _labels(path: Path, arrays: dict[str, NDArray[Any]], graph: Graph) -> NDArray[np.int64] | None:
     if "y" not in arrays:
         return None
-    y, classes = arrays["y"], int(np.prod(graph.output.shape))
+    y, classes = arrays["y"], class_count(graph)
     if not np.issubdtype(y.dtype, np.integer) or y.shape != arrays["x"].shape[:1]:
         todo = "give one integer class for each row of x"
         raise DataError(f"y is {y.dtype} of the shape {list(y.shape)}", where=str(path), todo=todo)

@@ -15,7 +15,10 @@ from kd_embedded.compare import Comparison, compare, differing_first, first_diff
 from kd_embedded.config import BudgetSpec
 from kd_embedded.errors import DataError, ModelError
 from kd_embedded.golden import quantize
+from kd_embedded.ops.spec import elements
 from kd_embedded.progress import Progress
+from kd_embedded.tflite.check import reference_departures, tflm_departures
+from kd_embedded.tflite.classes import class_count, index_op
 from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import read_bytes
 
@@ -23,6 +26,7 @@ Array = NDArray[Any]
 _KIB = 1024
 # The interpreter that computes what each engine's firmware does, and what messages call it.
 _DEVICES = {"tflm": ("tflm", "TFLM"), "aot": ("reference", "kd-embedded's aot engine")}
+_TITLES = {"builtin_ref": "BUILTIN_REF", "tflm": "TFLM", "reference": "kd-embedded's integer reference"}
 
 
 def validate(
@@ -43,7 +47,8 @@ def validate(
     ``x`` is float32 [N, ...] in the model's real units, or int8 [N, ...] as it is; ``y`` int [N]. The logits are
     [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets; ``engine`` is the
     firmware's. A missed budget and a difference between BUILTIN_REF and the engine (TFLM; the references of its ops for
-    aot) are in the document, and told by ``failures``.
+    aot) are in the document, and told by ``failures``. For a model that BUILTIN_REF is known to compute wrongly
+    (``reference_departures``), TFLM and the references of the ops must be equal instead.
     Raises ModelError where the model is not full int8 or the engine refuses it, DataError where the samples do not suit
     it.
     """
@@ -52,11 +57,12 @@ def validate(
     x_q = _inputs(graph, x)
     labels = _labels(graph, y, len(x_q))
     comparison = compare(data, x_q, progress=progress)
-    oracle = _oracle(comparison, engine, str(model))
+    oracle = _oracle(comparison, graph, engine, str(model))
+    standard = _standard(graph, engine)
     classes = {
         "teacher": _classes(teacher_logits, len(x_q)),
         "student_float": _classes(student_logits, len(x_q)),
-        "student_int8": metrics.predicted_classes(comparison.outputs[oracle or "builtin_ref"]),
+        "student_int8": _predicted(graph, comparison.outputs[oracle or "builtin_ref"]),
     }
     accuracy = {name: _accuracy(predicted, labels) for name, predicted in classes.items()}
     drop = {
@@ -71,10 +77,15 @@ def validate(
         "agreement": _agreements(classes),
         "drop": drop,
         "engine": engine,
-        "interpreters": {name: _interpreter(comparison, name, engine, labels) for name in interpreters.NAMES},
+        "interpreters": {
+            name: _interpreter(comparison, name, (_DEVICES[engine][0], standard), graph, labels)
+            for name in interpreters.NAMES
+        },
         "oracle": oracle or None,
-        "missing_proof": _missing_proof(comparison, engine),
-        "first_difference": _first_difference(data, graph, x_q, comparison, engine),
+        "standard": standard,
+        "reference_departures": [asdict(departure) for departure in reference_departures(graph)],
+        "missing_proof": _missing_proof(comparison, graph, engine, standard),
+        "first_difference": _first_difference(data, graph, x_q, comparison, engine, standard),
         "budgets": _budgets(budgets or BudgetSpec(), accuracy["student_int8"], drop["teacher_to_int8"], sizes or {}),
     }
 
@@ -92,14 +103,14 @@ def device(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 
 def departure(document: Mapping[str, Any]) -> str:
-    """The line that says where the engine parts from BUILTIN_REF, naming the op; "" where all bytes are the same."""
+    """The line that says where the engine parts from what it must equal, naming the op; "" where all is the same."""
     parted, title = device(document)
-    if document["oracle"] != "builtin_ref" or not parted["bytes_different"]:
+    if document["standard"] is None or not parted["bytes_different"]:
         return ""
-    found = document["first_difference"]
+    found, standard = document["first_difference"], _TITLES[document["standard"]]
     op = f"op {found['op_index']} ({found['op_name']}, tensor {found['tensor']})" if found else "no single op"
     return (
-        f"BUILTIN_REF and {title} differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
+        f"{standard} and {title} differ in {parted['bytes_different']} of {parted['bytes_compared']} bytes, by up to "
         f"{parted['max_difference']}; {op} is the first to differ: replace that layer, or the board will compute "
         "something else than was measured here"
     )
@@ -123,7 +134,10 @@ def _inputs(graph: Graph, x: Array) -> NDArray[np.int8]:
 def _labels(graph: Graph, y: Array | None, samples: int) -> Array | None:
     if y is None:
         return None
-    classes = graph.output.bytes
+    classes = class_count(graph)
+    if index_op(graph) and elements(graph.output) > 1:
+        what = f"labels for a model that gives {elements(graph.output)} class indices for each sample"
+        raise DataError(what, where="validation", todo="leave them out: only bytes can be compared")
     if y.shape != (samples,) or y.min() < 0 or y.max() >= classes:
         raise DataError(
             f"labels {list(y.shape)} from {y.min()} to {y.max()} do not suit {samples} samples of {classes} classes",
@@ -133,16 +147,34 @@ def _labels(graph: Graph, y: Array | None, samples: int) -> Array | None:
     return y
 
 
-def _oracle(comparison: Comparison, engine: str, where: str) -> str:
+def _standard(graph: Graph, engine: str) -> str | None:
+    """The interpreter that the engine must equal in every byte; None where none is here that is known to be right.
+
+    That is BUILTIN_REF of tflite-runtime; where that is known to be wrong, the one of TFLM and our own references that
+    is not the engine itself.
+    """
+    if not reference_departures(graph):
+        return "builtin_ref" if interpreters.oracle() == "builtin_ref" else None
+    if engine == "tflm":
+        return "reference"
+    return None if tflm_departures(graph) or interpreters.available()["tflm"] else "tflm"
+
+
+def _oracle(comparison: Comparison, graph: Graph, engine: str, where: str) -> str:
     """The interpreter whose outputs are the device's, or "" where none is here. What the engine refuses ends here."""
     name, title = _DEVICES[engine]
     refused = comparison.refused.get(name)
     if refused and not interpreters.available()[name]:
         raise interpreters.ModelRefusedError(f"{title}: {refused}", where=where, todo="replace the layer it names")
-    exact = [name for name in (interpreters.oracle(), "tflm", "reference") if name in comparison.outputs]
+    exact = [name for name in (interpreters.oracle(graph), "tflm", "reference") if name in comparison.outputs]
     if not exact and "builtin_ref" not in comparison.outputs:
         raise ModelError(f"no interpreter runs it: {comparison.refused['reference']}", where=where)
     return exact[0] if exact else ""
+
+
+def _predicted(graph: Graph, outputs: Array) -> Array:
+    """int [N]: the class of the largest output, or the class that the output names (the first of several)."""
+    return outputs.reshape(len(outputs), -1)[:, 0] if index_op(graph) else metrics.predicted_classes(outputs)
 
 
 def _classes(logits: Array | None, samples: int) -> Array | None:
@@ -166,9 +198,10 @@ def _per_class(
 ) -> dict[str, Any]:
     if predicted is None or labels is None or accuracy is None:
         return {"interval95": None, "per_class": None, "confusion": None, "top_confusions": None}
-    names = names or [str(i) for i in range(graph.output.bytes)]
-    if len(names) != graph.output.bytes:
-        raise DataError(f"{len(names)} class names for {graph.output.bytes} classes", where="validation")
+    classes = class_count(graph)
+    names = names or [str(i) for i in range(classes)]
+    if len(names) != classes:
+        raise DataError(f"{len(names)} class names for {classes} classes", where="validation")
     matrix = metrics.confusion(predicted, labels, len(names))
     return {
         "interval95": list(metrics.wilson_interval95(accuracy, len(labels))),
@@ -190,13 +223,18 @@ def _agreements(classes: Mapping[str, Array | None]) -> dict[str, float | None]:
     }
 
 
-def _interpreter(comparison: Comparison, name: str, engine: str, labels: Array | None) -> dict[str, Any]:
-    """One interpreter's figures: the device's against BUILTIN_REF, each other against the device or what else is."""
-    order = dict.fromkeys((_DEVICES[engine][0], "builtin_ref", "tflm", "reference"))
+def _interpreter(
+    comparison: Comparison, name: str, first: tuple[str, str | None], graph: Graph, labels: Array | None
+) -> dict[str, Any]:
+    """One interpreter's figures: the device's against the standard, each other against the device or what else is.
+
+    ``first`` are device and standard.
+    """
+    order = dict.fromkeys((first[0], first[1] or "builtin_ref", "builtin_ref", "tflm", "reference"))
     rivals = [rival for rival in order if rival != name and rival in comparison.outputs]
     against = rivals[0] if rivals and name in comparison.outputs else None
     found = comparison.difference(name, against) if against else None
-    predicted = metrics.predicted_classes(comparison.outputs[name]) if name in comparison.outputs else None
+    predicted = _predicted(graph, comparison.outputs[name]) if name in comparison.outputs else None
     return {
         "accuracy": _accuracy(predicted, labels),
         "against": against,
@@ -207,28 +245,35 @@ def _interpreter(comparison: Comparison, name: str, engine: str, labels: Array |
     }
 
 
-def _missing_proof(comparison: Comparison, engine: str) -> list[str]:
+def _missing_proof(comparison: Comparison, graph: Graph, engine: str, standard: str | None) -> list[str]:
     lines = []
     name, title = _DEVICES[engine]
+    unconfirmed = f"nothing independent confirms what {title} computes."
     if reason := comparison.refused.get(name):
         lines.append(f"{title} did not run here ({reason}): that the board computes these bytes is not shown.")
-    if interpreters.oracle() != "builtin_ref":
+    if departures := reference_departures(graph):
+        wrong = f"BUILTIN_REF computes op {departures[0].op_index} ({departures[0].op_name}) wrongly"
+        if standard is None:
+            lines.append(f"{wrong}, and TFLM is not here, or is wrong too: {unconfirmed}")
+        elif reason := comparison.refused.get(standard):
+            lines.append(f"{wrong}, and {_TITLES[standard]} did not run ({reason}): {unconfirmed}")
+    elif standard is None:
         if not ({"reference", "tflm"} - {name}) & comparison.outputs.keys():
-            lines.append(f"tflite-runtime is not installed here: nothing independent confirms what {title} computes.")
+            lines.append(f"tflite-runtime is not installed here: {unconfirmed}")
     elif reason := comparison.refused.get("builtin_ref"):
-        lines.append(f"BUILTIN_REF did not run ({reason}): nothing independent confirms what {title} computes.")
+        lines.append(f"BUILTIN_REF did not run ({reason}): {unconfirmed}")
     return lines
 
 
 def _first_difference(
-    data: bytes, graph: Graph, x_q: Array, comparison: Comparison, engine: str
+    data: bytes, graph: Graph, x_q: Array, comparison: Comparison, engine: str, standard: str | None
 ) -> dict[str, Any] | None:
     name = _DEVICES[engine][0]
-    found = comparison.difference("builtin_ref", name)
-    if interpreters.oracle() != "builtin_ref" or found is None or not found.bytes_different:
+    found = comparison.difference(standard, name) if standard else None
+    if standard is None or found is None or not found.bytes_different:
         return None
-    telling = differing_first(x_q, comparison.outputs["builtin_ref"], comparison.outputs[name])
-    first = first_difference(data, graph, telling, other=name)
+    telling = differing_first(x_q, comparison.outputs[standard], comparison.outputs[name])
+    first = first_difference(data, graph, telling, standard, name)
     return asdict(first) if first else None
 
 

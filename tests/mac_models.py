@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ _zero_points = st.one_of(st.sampled_from([-128, -127, 0, 127]), st.integers(-128
 
 
 class Case:
-    """A model of a RESHAPE and the op, and inputs for it, int8 [N, *shape]. ``told`` shows in hypothesis' reports."""
+    """A model of a RESHAPE and the op, and inputs for it, int8 [N, *shape]. ``name`` shows in hypothesis' reports."""
 
     def __init__(self, model: bytes, inputs: NDArray[Any], told: str) -> None:
-        self.model, self.inputs, self.told = model, inputs, told
+        self.model, self.inputs, self.name = model, inputs, told
 
     def __repr__(self) -> str:
-        return self.told
+        return self.name
 
 
 class _Batch(list[Case]):
@@ -69,12 +70,14 @@ def depthwise_convolutions(draw: st.DrawFn) -> Case:
 
 @st.composite
 def dense_layers(draw: st.DrawFn) -> Case:
-    """FULLY_CONNECTED: several rows, axes kept or not; per channel, or per tensor with a zero point of the weights."""
-    rows, depth, channels = draw(st.sampled_from([1, 1, 2, 6])), draw(st.integers(1, 70)), draw(st.integers(1, 9))
+    """FULLY_CONNECTED: of any rank; axes kept or not; per channel, or per tensor with a zero point of the weights."""
+    axes, depth, channels = draw(st.integers(1, 3)), draw(st.integers(1, 70)), draw(st.integers(1, 9))
+    lead = tuple(draw(st.sampled_from([1, 1, 2, 6])) for _ in range(axes))
     keep = draw(st.booleans())
     attributes = {"FusedActivationFunction": draw(_activation), "KeepNumDims": keep}
-    shapes = (1, rows, depth), (channels, depth), (rows, channels)
-    return _case(draw, "FULLY_CONNECTED", "FullyConnectedOptions", attributes, shapes, channels, 0, keep=keep)
+    made = (*lead, channels) if keep else (math.prod(lead), channels)
+    shapes = (*lead, depth), (channels, depth), made
+    return _case(draw, "FULLY_CONNECTED", "FullyConnectedOptions", attributes, shapes, channels, 0)
 
 
 @st.composite
@@ -125,7 +128,6 @@ def _case(
     shapes: Any,
     channels: int,
     axis: int,
-    keep: bool = False,
 ) -> Case:
     source, weights, out = shapes
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -136,7 +138,7 @@ def _case(
     weights_zero_point = draw(st.sampled_from([0, 0, 5, -128, 127])) if free else 0
     values = _bytes(draw, rng, weights)
     bias = rng.integers(*draw(st.sampled_from([(-1000, 1000), (-(2**31), 2**31)])), channels)
-    output = (source[0], *out) if len(source) == 4 else (1, *out) if keep else out
+    output = out if name == "FULLY_CONNECTED" else (source[0], *out)
     constants = [
         T(weights, "int8", weight_scales, [weights_zero_point] * len(weight_scales), axis, data=values),
         T([channels], "int32", [source_scale * s for s in weight_scales], [0] * len(weight_scales), data=bias),

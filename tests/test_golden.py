@@ -9,9 +9,9 @@ import firmware_projects as projects
 import numpy as np
 import pytest
 from conftest import needs_reference, needs_tflm
-from tflite_builder import relu6_alone
+from tflite_builder import relu6_alone, sequence_dense
 
-from kd_embedded import codegen, golden, interpreters
+from kd_embedded import codegen, golden, interpreters, reference
 from kd_embedded.boards import load_board
 from kd_embedded.codegen import tflm
 from kd_embedded.errors import DataError, ModelError
@@ -40,7 +40,7 @@ def refuse(*_: Any) -> NoReturn:
 
 def test_without_an_oracle_the_header_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """LiteRT alone, and an op that our own reference does not have."""
-    monkeypatch.setattr(interpreters, "oracle", lambda: "reference")
+    monkeypatch.setattr(interpreters, "oracle", lambda *_: "reference")
     monkeypatch.setattr(interpreters, "run_oracle", refuse)
     vectors = golden.from_random(MODEL, GRAPH)
     assert "NO exact reference" in vectors.reference
@@ -74,8 +74,23 @@ def test_where_they_differ_nothing_is_written(monkeypatch: pytest.MonkeyPatch, t
 
 @needs_tflm
 def test_tflm_alone_is_said_to_be_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreters, "oracle", lambda: "tflm")
+    monkeypatch.setattr(interpreters, "oracle", lambda *_: "tflm")
     assert golden.from_random(MODEL, GRAPH).reference == "the TensorFlow Lite Micro interpreter itself"
+
+
+@needs_reference
+@pytest.mark.parametrize("on_tflm", [True, False])
+def test_where_builtin_ref_is_wrong_tflm_gives_the_vectors(on_tflm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For both engines, and our own reference must give the same."""
+    model = sequence_dense()
+    graph = codegen.checked_graph(model, "sequence", "aot")
+    vectors = golden.from_random(model, graph, on_tflm=on_tflm)
+    assert (vectors.y_q == interpreters.run("tflm", model, vectors.x_q)).all()
+    assert "which BUILTIN_REF does not: op 0 (FULLY_CONNECTED) is wrong there" in vectors.reference
+    real = reference.run
+    monkeypatch.setattr(reference, "run", lambda graph, inputs: real(graph, inputs) ^ np.int8(1))
+    with pytest.raises(ModelError, match="TFLM and .* differ in 96 of 96 output bytes, by up to 1"):
+        golden.from_random(model, graph, on_tflm=on_tflm)
 
 
 def test_quantize_rounds_halves_away_from_zero_and_clamps() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tflite_builder import O, T, build, dense, relu6_alone
+from tflite_builder import O, T, build, dense, relu6_alone, sequence_dense
 
 from kd_embedded.errors import ModelError
-from kd_embedded.tflite.check import check_full_int8, per_channel_dense, tflm_departures
+from kd_embedded.tflite.check import check_full_int8, per_channel_dense, reference_departures, tflm_departures
 from kd_embedded.tflite.read import parse_model
 
 WEIGHTS = np.ones([4, 4])
@@ -19,6 +19,7 @@ def one_op(name: str, source: T, result: T, **more: object) -> bytes:
 
 FLOAT = T([1, 4], "float32", None, name="real")
 INT8 = T([1, 4], name="whole")
+ARG_MAX = O("ARG_MAX", [0, 1], [2])
 CASES = {
     "float": (
         build([FLOAT, T([4, 4], "float32", None, data=WEIGHTS), FLOAT], [O("FULLY_CONNECTED", [0, 1, -1], [2])]),
@@ -84,9 +85,14 @@ CASES = {
     "empty tensor": (one_op("RELU", T([1, 0]), T([1, 0])), ["empty", "[1, 0]"]),
     "no scale": (one_op("RELU", T([1, 4], scale=None), INT8), ["lack one scale and zero point", "tensor_0"]),
     "per-channel activation": (one_op("RELU", T([1, 2], "int8", [0.1, 0.2], [0, 0], 1), INT8), ["lack one scale"]),
-    "int32 output": (
-        one_op("ARG_MAX", INT8, T([1, 1], "int32", None)),
-        ["its output", "int32", "inference_output_type"],
+    "int32 output": (one_op("CAST", INT8, T([1, 4], "int32", None)), ["its output", "int32", "inference_output_type"]),
+    "int64 indices": (
+        build([INT8, T([1], "int32", None, data=np.array([1])), T([1], "int64", None, name="best")], [ARG_MAX]),
+        ["op 0 (ARG_MAX) gives int64 indices (tensor best), and int32 is supported", "output_type=tf.int32"],
+    ),
+    "indices of a batch": (
+        build([INT8, T([1], "int32", None, data=np.array([0])), T([4], "int32", None)], [ARG_MAX]),
+        ["its output (tensor tensor_2) has shape [4]", "batch of 1"],
     ),
     "constant output": (
         build([INT8, INT8, T([1, 4], data=np.zeros([1, 4]))], [O("RELU", [0], [1])], outputs=[2]),
@@ -126,6 +132,14 @@ def test_departures_name_the_op() -> None:
     assert [d.op_name for d in tflm_departures(parse_model(matmul, "m"))] == ["BATCH_MATMUL"]
     lstm = one_op("UNIDIRECTIONAL_SEQUENCE_LSTM", T([1, 2, 3]), T([1, 2, 3]))
     assert [d.op_index for d in tflm_departures(parse_model(lstm, "m"))] == [0]
+
+
+@pytest.mark.parametrize("lead", [(1, 3), (1, 2, 2), (1, 1, 1)])
+def test_builtin_ref_departs_at_dense_layers_on_more_axes(lead: tuple[int, ...]) -> None:
+    (departure,) = reference_departures(parse_model(sequence_dense(lead), "m"))
+    assert (departure.op_index, departure.op_name) == (0, "FULLY_CONNECTED") and "first two axes" in departure.why
+    for model in (sequence_dense((1,)), sequence_dense(lead, rows=1), dense(per_channel=True)):
+        assert reference_departures(parse_model(model, "m")) == ()
 
 
 def test_per_channel_dense() -> None:

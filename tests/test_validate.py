@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs_reference, needs_tflm
-from tflite_builder import O, T, build, dense, relu6_alone
+from tflite_builder import O, T, build, dense, relu6_alone, sequence_dense
 
 from kd_embedded import interpreters, reference
 from kd_embedded.artifacts import to_json
@@ -122,6 +122,64 @@ def test_an_aot_reference_that_is_wrong_fails_and_names_the_op(model: Path, monk
     monkeypatch.setattr(reference, "run_keeping", wrong)
     (line,) = failures(validate(model, X, engine="aot"))
     assert line.startswith("BUILTIN_REF and kd-embedded's aot engine differ in 160 of 160 bytes, by up to 1; op 0")
+
+
+SEQUENCES = np.random.default_rng(4).integers(-128, 128, (40, 3, 8), dtype=np.int8)
+
+
+@needs_reference
+@pytest.mark.parametrize(
+    ("engine", "device", "standard"), [("tflm", "tflm", "reference"), ("aot", "reference", "tflm")]
+)
+def test_where_builtin_ref_is_wrong_tflm_and_our_references_must_agree(
+    model: Path, engine: str, device: str, standard: str
+) -> None:
+    model.write_bytes(sequence_dense())
+    document = validate(model, SEQUENCES, engine=engine)
+    assert failures(document) == [] and document["missing_proof"] == [] and document["first_difference"] is None
+    assert (document["oracle"], document["standard"]) == ("tflm", standard)
+    (departure,) = document["reference_departures"]
+    assert (departure["op_index"], departure["op_name"]) == (0, "FULLY_CONNECTED")
+    entry = document["interpreters"][device]
+    assert (entry["against"], entry["bytes_compared"], entry["bytes_different"]) == (standard, 40 * 12, 0)
+    wrong = document["interpreters"]["builtin_ref"]
+    assert wrong["against"] == device and wrong["bytes_different"] > 100
+
+
+@needs_reference
+def test_where_builtin_ref_is_wrong_a_wrong_reference_fails(model: Path, monkeypatch) -> None:
+    model.write_bytes(sequence_dense())
+    real = reference.run_keeping
+
+    def wrong(graph, inputs, tensors):
+        return {index: value ^ np.int8(1) for index, value in real(graph, inputs, tensors).items()}
+
+    monkeypatch.setattr(reference, "run_keeping", wrong)
+    (line,) = failures(validate(model, SEQUENCES, engine="aot"))
+    assert line.startswith("TFLM and kd-embedded's aot engine differ in 480 of 480 bytes, by up to 1; op 0 (FULLY_CONN")
+    (line,) = failures(validate(model, SEQUENCES))
+    assert line.startswith("kd-embedded's integer reference and TFLM differ in 480 of 480 bytes, by up to 1; op 0 (FUL")
+
+
+@needs_reference
+def test_where_both_are_wrong_the_missing_proof_is_told(model: Path) -> None:
+    """A dense layer that BUILTIN_REF computes wrongly, and behind it a RELU6 alone, which TFLM does."""
+    weights, scales = np.arange(32).reshape(4, 8), [0.02, 0.03, 0.04, 0.05]
+    relu = O("RELU6", [2], [3])
+    tensors = [
+        T([1, 3, 8], "int8", 0.1, 3),
+        T([4, 8], "int8", scales, [0] * 4, data=weights),
+        T([1, 3, 4], "int8", 0.3, -7),
+        T([1, 3, 4], "int8", 6 / 255, -128),
+    ]
+    dense_op = O("FULLY_CONNECTED", [0, 1, -1], [2], "FullyConnectedOptions", {"KeepNumDims": True}, version=5)
+    model.write_bytes(build(tensors, [dense_op, relu]))
+    document = validate(model, SEQUENCES, engine="aot")
+    assert document["oracle"] == "reference" and document["standard"] is None and failures(document) == []
+    (line,) = document["missing_proof"]
+    assert line.startswith(
+        "BUILTIN_REF computes op 0 (FULLY_CONNECTED) wrongly, and TFLM is not here, or is wrong too: "
+    )
 
 
 def test_a_model_outside_the_aot_engine_is_an_error(model: Path) -> None:

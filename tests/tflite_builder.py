@@ -120,6 +120,22 @@ def dense(
     )
 
 
+def sequence_dense(lead: Sequence[int] = (1, 3), width: int = 8, rows: int = 4, *, seed: int = 0) -> bytes:
+    """One FULLY_CONNECTED with a scale for each channel, int8 [*lead, width] to [*lead, rows]: BUILTIN_REF is wrong."""
+    rng = np.random.default_rng(seed)
+    scales = [0.02 + 0.001 * i for i in range(rows)]
+    biases = [0.1 * scale for scale in scales]
+    tensors = [
+        T([*lead, width], "int8", 0.1, 3),
+        T([rows, width], "int8", scales, [0] * rows, data=rng.integers(-127, 128, (rows, width)), name="w"),
+        T([rows], "int32", biases, [0] * rows, data=rng.integers(-500, 500, rows)),
+        T([*lead, rows], "int8", 0.3, -7),
+    ]
+    return build(
+        tensors, [O("FULLY_CONNECTED", [0, 1, 2], [3], "FullyConnectedOptions", {"KeepNumDims": True}, version=5)]
+    )
+
+
 def relu6_alone(scale_in: float = 0.1, scale_out: float = 6 / 255, after_dense: bool = False) -> bytes:
     """A RELU6 that is not fused, from ``scale_in`` to ``scale_out``, by itself or behind a dense layer."""
     relu = T([1, 4], "int8", scale_out, -128)

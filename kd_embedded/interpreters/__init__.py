@@ -28,6 +28,8 @@ from kd_embedded import reference
 from kd_embedded.errors import ModelError, ToolError
 from kd_embedded.interpreters.exchange import PROGRESS, REFUSED, REQUEST, RESPONSE
 from kd_embedded.passes.strip_edges import strip_edges
+from kd_embedded.tflite.check import reference_departures, tflm_departures
+from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model
 
 _Result = TypeVar("_Result")
@@ -45,7 +47,7 @@ class ModelRefusedError(ModelError):
 
 @dataclass(frozen=True)
 class Oracle:
-    """What the device is expected to compute: the interpreter's name and its outputs, int8 [N, ...]."""
+    """What the device is expected to compute: the interpreter's name and its outputs [N, ...], int8 or int32."""
 
     name: str
     outputs: NDArray[Any]
@@ -58,11 +60,14 @@ def available() -> dict[str, str]:
     return {"builtin_ref": tflite, "default": tflite, "tflm": tflm, "reference": ""}
 
 
-def oracle() -> str:
-    """The interpreter that stands for the device: ``builtin_ref`` of tflite-runtime, else ``tflm``, else our own."""
-    if _is_installed("tflite_runtime"):
+def oracle(graph: Graph | None = None) -> str:
+    """The interpreter that stands for the device: ``builtin_ref`` of tflite-runtime, else ``tflm``, else our own.
+
+    With a ``graph`` the first of them that is not known to compute an op of it wrongly (tflite/check.py, departures).
+    """
+    if _is_installed("tflite_runtime") and not (graph and reference_departures(graph)):
         return "builtin_ref"
-    return "tflm" if _is_installed("tflite_micro") else "reference"
+    return "tflm" if _is_installed("tflite_micro") and not (graph and tflm_departures(graph)) else "reference"
 
 
 def run_oracle(model: bytes, inputs: NDArray[Any]) -> Oracle:
@@ -71,7 +76,7 @@ def run_oracle(model: bytes, inputs: NDArray[Any]) -> Oracle:
     ``inputs`` is int8 [N, ...]. Raises ModelRefusedError where none can run the model: on macOS and Windows, where only
     our own reference is exact, that is a model with an op it does not have.
     """
-    name = oracle()
+    name = oracle(parse_model(model, "model"))
     try:
         return Oracle(name, run_int8(name, model, inputs))
     except ModelRefusedError:

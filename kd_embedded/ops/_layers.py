@@ -2,7 +2,9 @@
 
 Sources, in tensorflow/tensorflow v2.14: tensorflow/lite/kernels/{conv,depthwise_conv,fully_connected}.cc, Prepare;
 tensorflow/lite/kernels/padding.h; tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,
-fully_connected}.h, ConvPerChannel, DepthwiseConvPerChannel, FullyConnected and FullyConnectedPerChannel.
+fully_connected}.h, ConvPerChannel, DepthwiseConvPerChannel, FullyConnected and FullyConnectedPerChannel. The last takes
+the first two axes of its output for rows and channels there; ours, as that of tensorflow/tflite-micro 90b983c2, has a
+row for each index of all axes but the last (tflite/check.py, reference_departures).
 """
 
 from __future__ import annotations
@@ -160,11 +162,6 @@ def _dense(graph: Graph, op: Op) -> Layer:
     _check_shape(graph, op, output, shape)
     bias = constant_bias(graph, op, 2, channels)
     per_channel = quant(weights).per_channel
-    if per_channel and len(shape) != 2:
-        # FullyConnectedPerChannel of v2.14 takes the first two axes of the output for rows and channels.
-        why = "which the reference kernel computes wrongly (with one scale for all channels it is right)"
-        what = f"has an output of shape {list(shape)} and a scale for each channel of its weights, {why}"
-        raise refuse(graph, op, what)
     if per_channel:
         multiplier, shift = multipliers(graph, op, source, weights, output, channels)
     else:

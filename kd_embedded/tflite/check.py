@@ -1,12 +1,13 @@
-"""What every later stage relies on: one int8 input, one int8 output, int8 between, fixed shapes, only ops of TFLM."""
+"""What every later stage relies on: one int8 input, one output, int8 between, fixed shapes, only ops of TFLM."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kd_embedded.errors import ModelError
 from kd_embedded.ops import TFLM_OPS
 from kd_embedded.ops.spec import describe, input_tensor, output_tensor
+from kd_embedded.tflite.classes import check_index_type, index_op
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 
 _FULL_INT8 = (
@@ -15,12 +16,17 @@ _FULL_INT8 = (
 )
 _AGAIN = "convert the model again"
 _MOST_ACTIVATION_BYTES = 4 << 20
+_ROWS_AND_CHANNELS = 2  # axes
+_FIRST_AXES = (
+    "a dense layer on more than two axes with a scale for each channel: BUILTIN_REF takes the first two axes of its "
+    "output for rows and channels, so nearly every output is wrong; TFLM and kd-embedded flatten all axes but the last"
+)
 _INDEX_TYPES = ("int32", "int64", "bool")  # shapes, axes, indices and biases beside the int8 values
 
 
 @dataclass(frozen=True)
 class Departure:
-    """An op that TFLM computes differently from the reference kernels, on every board, without saying so."""
+    """An op that an interpreter (TFLM, on every board; or BUILTIN_REF) computes wrongly, without saying so."""
 
     op_index: int
     op_name: str
@@ -61,20 +67,38 @@ def check_aot(graph: Graph, where: str) -> None:
 
 
 def check_int8_edges(graph: Graph, where: str) -> None:
-    """Raises a ModelError unless input and output are int8 activations with one scale and zero point each."""
-    for kind, tensor in (("input", graph.input), ("output", graph.output)):
-        _check_edge_values(kind, tensor, where)
+    """Raises a ModelError unless input and output are int8 activations with one scale and zero point each.
+
+    The output may be int32 indices instead, of an ARG_MAX or ARG_MIN at the end.
+    """
+    _check_edge_values("input", graph.input, where)
+    op = index_op(graph)
+    if op is None:
+        _check_edge_values("output", graph.output, where)
+    else:
+        check_index_type(replace(graph, name=where), op)
 
 
 def check_batch(graph: Graph, where: str) -> None:
     """Raises a ModelError unless input and output are batches of one, as the firmware takes and gives them."""
-    for kind, tensor in (("input", graph.input), ("output", graph.output)):
-        _check_edge_tensor(kind, tensor, where)
+    check_int8_edges(graph, where)
+    _check_edge_batch("input", graph.input, 2, where)
+    _check_edge_batch("output", graph.output, 2 if index_op(graph) is None else 1, where)
 
 
 def tflm_departures(graph: Graph) -> tuple[Departure, ...]:
     """The ops of ``graph`` that TFLM is known to compute wrongly or otherwise than the reference kernels."""
     return tuple(Departure(op.index, op.name, why) for op in graph.ops if (why := _departure(graph, op)))
+
+
+def reference_departures(graph: Graph) -> tuple[Departure, ...]:
+    """The ops of ``graph`` that BUILTIN_REF of tflite-runtime 2.14 is known to compute wrongly; TFLM is right there.
+
+    Source: tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h (v2.14), FullyConnectedPerChannel.
+    """
+    dense = per_channel_dense(graph)
+    found = (op for op in graph.ops if op.index in dense and len(output_tensor(graph, op).shape) != _ROWS_AND_CHANNELS)
+    return tuple(Departure(op.index, op.name, _FIRST_AXES) for op in found)
 
 
 def per_channel_dense(graph: Graph) -> tuple[int, ...]:
@@ -205,9 +229,8 @@ def _check_order(graph: Graph, op: Op, known: set[int], where: str) -> None:
         known.add(index)
 
 
-def _check_edge_tensor(kind: str, tensor: Tensor, where: str) -> None:
-    _check_edge_values(kind, tensor, where)
-    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
+def _check_edge_batch(kind: str, tensor: Tensor, rank: int, where: str) -> None:
+    if len(tensor.shape) < rank or tensor.shape[0] != 1:
         raise ModelError(
             f"its {kind} (tensor {tensor.name}) has shape {list(tensor.shape)}, and [1, ...] is supported",
             where=where,

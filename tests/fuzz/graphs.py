@@ -77,9 +77,9 @@ def conv(model: Model, index: int) -> int | None:
 
 
 def dense(model: Model, index: int) -> int | None:
-    """On the last axis; with a scale for each channel if that is the only one (BUILTIN_REF), or there are more (TFLM)."""
+    """On the last axis. With more than two, one scale for all channels: BUILTIN_REF is wrong with a scale for each."""
     draw, shape = model.draw, model.shape(index)
-    rows, per_channel = draw.integer(1, 10), draw.chance(2)
+    rows, per_channel = draw.integer(1, 10), len(shape) == 2 and draw.chance(2)
     scales = [_quant(draw)[0] for _ in range(rows if per_channel else 1)]
     weights = model.constant(draw.values([rows, shape[-1]], -127), "int8", scales, [0] * len(scales))
     products = [float(np.float32(scale) * np.float32(model.quant(index)[0])) for scale in scales]
