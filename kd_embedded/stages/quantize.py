@@ -23,19 +23,25 @@ _FINE_TUNED = "fine-tuned with fake quantization"
 def work(run: Run) -> None:
     """Writes student_int8.tflite; the converter's settings and the figures of both ways go to run.json."""
     keras_files.start_tensorflow()
-    student = keras_files.load(run.path(artifacts.STUDENT))
-    settings, representative = plan.settings(run), _representative(run)
-    models = {"ptq": _calibrated(run, student, settings, representative)}
-    if run.spec.quantize.qat_epochs:
-        models["qat"] = _fine_tuned(run, student, settings, representative)
-    scores = {name: _score(run, model, settings.softmax) for name, model in models.items()}
-    chosen = max(models, key=lambda name: (scores[name]["val_accuracy"], -scores[name]["val_loss"], name == "ptq"))
-    model = models[chosen]
+    student, settings = keras_files.load(run.path(artifacts.STUDENT)), plan.settings(run)
+    made = models(run, student)
+    scores = {name: _score(run, model, settings.softmax) for name, model in made.items()}
+    chosen = max(made, key=lambda name: (scores[name]["val_accuracy"], -scores[name]["val_loss"], name == "ptq"))
+    model = made[chosen]
     graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     artifacts.write_bytes(run.path(artifacts.STUDENT_INT8), model)
     run.notes = {"converter": settings.document(), **scores, "chosen": chosen}
     _tell(run, scores, chosen)
     run.progress.say(f"  {len(model)} bytes, {len(graph.ops)} ops")
+
+
+def models(run: Run, student: Any) -> dict[str, bytes]:
+    """The int8 models of a trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
+    settings, representative = plan.settings(run), _representative(run)
+    made = {"ptq": _calibrated(run, student, settings, representative)}
+    if run.spec.quantize.qat_epochs:
+        made["qat"] = _fine_tuned(run, student, settings, representative)
+    return made
 
 
 def _representative(run: Run) -> NDArray[np.float32]:
