@@ -32,6 +32,7 @@ SPLITS = {
     "val": "validation",
     "test": "test",
 }  # as sentences name them
+SPREAD = 0.2  # of the share of mistakes among all samples, which wrong labels leave among those
 _FEW = 5  # samples of a class below which nothing is said of how it is predicted
 _FEWEST_WRONG = 3  # labels among them below which it may be chance
 _NAMED = 4  # classes, at most, that a sentence names
@@ -213,16 +214,31 @@ def suspects(logits: NDArray[Any], labels: Labels) -> list[tuple[int, int, float
 
 
 def surest(logits: NDArray[Any], labels: Labels) -> Figures:
-    """Of the quarter of the ``samples`` with the highest confidence: how many are ``wrong``, and ``expected`` to be.
+    """Of the half of the ``samples`` with the highest confidence: how many are ``wrong``, and ``expected`` to be, which
+    is the sum of 1 - confidence; and ``error``, the share of all samples that are wrong.
 
-    What the teacher finds hard is not among them, so what is wrong beyond their doubt, the sum of 1 - confidence, are
-    mostly labels.
+    Samples that are hard to tell are not among them, wrong labels are as anywhere.
     """
     confidence = probabilities(logits).max(axis=1)
-    chosen = np.argsort(-confidence, kind="stable")[: len(labels) // 4]
-    wrong = metrics.predicted_classes(logits)[chosen] != labels[chosen]
-    expected = float((1.0 - confidence[chosen]).sum())
-    return {"samples": len(chosen), "wrong": int(wrong.sum()), "expected": expected}
+    wrong = metrics.predicted_classes(logits) != labels
+    chosen = np.argsort(-confidence, kind="stable")[: len(labels) // 2]
+    return {
+        "samples": len(chosen),
+        "wrong": int(wrong[chosen].sum()),
+        "expected": float((1.0 - confidence[chosen]).sum()),
+        "error": float(wrong.mean()),
+    }
+
+
+def labels_are_wrong(found: Mapping[str, Any]) -> bool:
+    """Whether what a teacher is ``surest`` of speaks against labels, rather than against the teacher.
+
+    More is wrong than its confidence and chance allow for, and mistakes hardly become fewer as it gets surer: those of
+    an overconfident teacher do.
+    """
+    samples, wrong, expected = found["samples"], found["wrong"], found["expected"]
+    beyond = wrong - expected >= max(WRONG_SHARE * samples, 3.0 * math.sqrt(expected))
+    return bool(beyond and wrong >= _FEWEST_WRONG and wrong >= SPREAD * found["error"] * samples)
 
 
 def picture(x: NDArray[Any], low: float, high: float) -> bytes | None:
@@ -325,15 +341,12 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
             f"{_listed([repr(names[label]) for label in first['labels']])}): correct or remove them."
         )
     for split, found in data["suspects"]["surest"].items():
-        wrong, expected = found["wrong"], found["expected"]
-        if (
-            wrong - expected >= max(WRONG_SHARE * found["samples"], 3.0 * math.sqrt(expected))
-            and wrong >= _FEWEST_WRONG
-        ):
+        if labels_are_wrong(found):
             yield (
-                f"Of the {found['samples']:,} {SPLITS[split]} samples that the teacher is surest of, {wrong:,} have "
-                f"another label, and its confidence allows for {expected:,.1f}: labels are likely wrong. Look at the "
-                "worst of them in the report, and correct them."
+                f"Of the {found['samples']:,} {SPLITS[split]} samples that the teacher is surest of, "
+                f"{found['wrong']:,} have another label, and its confidence allows for {found['expected']:,.1f}: "
+                "labels are likely wrong, unless it is much too sure of itself. Look at the worst in the report, "
+                "and correct them."
             )
 
 

@@ -36,6 +36,7 @@ _INTERPRETERS = {
     "tflm": "TensorFlow Lite Micro",
     "reference": "kd-embedded",
 }
+_PROVERS = {**_INTERPRETERS, "reference": "kd-embedded's integer references"}
 _ENGINES = {"tflm": "TensorFlow Lite Micro", "aot": "the integer references of the aot engine"}
 _SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside the classes
 _MANY_CLASSES = 24  # above, it is set in small type
@@ -189,7 +190,8 @@ def verdict(validation: Mapping[str, Any]) -> Verdict:
         ran = f"The int8 model was measured on {samples:,} test samples with {by}, but a proof is missing."
         return Verdict("bad" if missed else "warn", title, (ran, *validation["missing_proof"], *misses))
     proof = (
-        f"BUILTIN_REF and {_ENGINES[validation['engine']]} both ran the int8 model on {samples:,} test samples: "
+        f"{_PROVERS[proven['against']]} and {_ENGINES[validation['engine']]} both ran the int8 model on "
+        f"{samples:,} test samples: "
         f"all {proven['bytes_compared']:,} output bytes are equal."
     )
     return Verdict("bad" if missed else "good", f"Proven, but {short}" if missed else "Proven", (proof, *misses))

@@ -84,7 +84,7 @@ def reliability(bins: Sequence[Mapping[str, Any]], title: str) -> str:
     ``bins`` are those of ``examine.figures``. Bars of less than a hundredth of the samples are pale.
     """
     whole = sum(entry["samples"] for entry in bins)
-    canvas, axes = _figure(230.0, left=46.0, right=12.0, top=24.0, bottom=38.0)
+    canvas, axes = _figure(230.0, left=46.0, right=20.0, top=24.0, bottom=38.0)
     width = 1.0 / len(bins)
     for place, entry in enumerate(bins):
         if entry["samples"]:

@@ -134,8 +134,8 @@ def test_planted_wrong_labels_are_found_and_right_ones_left_alone() -> None:
     found, sure = examine.suspects(logits, given), examine.surest(logits, given)
     places = {place for place, _, _ in found}
     assert len(places & set(planted.tolist())) >= 57 and len(places - set(planted.tolist())) <= 6
-    assert sure["samples"] == 300 and sure["wrong"] == len(set(_surest(logits)[:300]) & set(planted.tolist())) > 9
-    assert sure["expected"] < 0.1
+    assert sure["samples"] == 600 and sure["wrong"] == len(set(_surest(logits)[:600]) & set(planted.tolist())) > 18
+    assert sure["expected"] < 0.1 and examine.labels_are_wrong(sure)
     assert all(other == labels[place] for place, other, _ in found if place in planted)
     shares = examine.probabilities(logits)
     margins = [shares[place, given[place]] - confidence for place, _, confidence in found]
@@ -153,7 +153,16 @@ def test_a_weak_teacher_is_wrong_as_often_as_it_says() -> None:
     logits, labels = _blobs(8000, 1.0, 3)
     sure = examine.surest(logits, labels)
     assert len(examine.suspects(logits, labels)) > 1000
-    assert sure["wrong"] > 100 and sure["expected"] == pytest.approx(sure["wrong"], abs=0.01 * sure["samples"])
+    assert sure["wrong"] > 500 and sure["expected"] == pytest.approx(sure["wrong"], abs=0.01 * sure["samples"])
+    assert not examine.labels_are_wrong(sure)
+
+
+def test_mistakes_that_fade_as_an_overconfident_teacher_gets_surer_are_its_own() -> None:
+    logits, labels = _blobs(8000, 0.6, 3)
+    sure = examine.surest(2 * logits, labels)
+    assert sure["wrong"] > 40 > 10 * sure["expected"] and not examine.labels_are_wrong(sure)
+    wrong = np.where(np.random.default_rng(1).random(8000) < 0.04, (labels + 1) % 4, labels)
+    assert examine.labels_are_wrong(examine.surest(2 * logits, wrong))
 
 
 def test_the_confident_joint_by_hand() -> None:
@@ -303,9 +312,18 @@ def test_what_is_wrong_with_the_data_is_told_with_its_figures() -> None:
         _honest(conflicts={"inputs": 1, "samples": 2, "examples": [{"indices": [3, 9], "labels": [0, 1]}]})
     )
     assert text.startswith("1 input has more than one label (2 samples; samples 3 and 9 are 'ant' and 'bee')")
-    text = _warnings(_honest(suspects={"surest": {"val": {"samples": 50, "wrong": 4, "expected": 0.75}}}))
-    assert text.startswith("Of the 50 validation samples that the teacher is surest of, 4 have another label, and its ")
+    sure = {"samples": 100, "wrong": 4, "expected": 0.75, "error": 0.06}
+    text = _warnings(_honest(suspects={"surest": {"val": sure}}))
+    assert text.startswith(
+        "Of the 100 validation samples that the teacher is surest of, 4 have another label, and its "
+    )
     assert "confidence allows for 0.8: labels are likely wrong" in text
-    for samples, wrong, expected in ((50, 2, 0.0), (50, 3, 0.9), (5000, 40, 0.0)):
-        sure = {"samples": samples, "wrong": wrong, "expected": expected}
-        assert _warnings(_honest(suspects={"surest": {"val": sure}})) == ""
+
+
+def test_chance_and_hard_samples_are_no_wrong_labels() -> None:
+    wrong = {"samples": 100, "wrong": 4, "expected": 0.75, "error": 0.06}
+    assert examine.labels_are_wrong(wrong)
+    assert not examine.labels_are_wrong({**wrong, "expected": 1.1})  # within three standard deviations
+    assert not examine.labels_are_wrong({**wrong, "wrong": 2, "expected": 0.0})
+    assert not examine.labels_are_wrong({**wrong, "error": 0.21})
+    assert not examine.labels_are_wrong({**wrong, "samples": 500, "error": 0.01})

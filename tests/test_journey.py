@@ -31,7 +31,7 @@ width = {width}
 epochs = 4
 {more}
 """
-_STAGES = ("plan", "teach", "distill", "quantize", "validate", "codegen", "report")
+_STAGES = ("plan", "teach", "examine", "distill", "quantize", "validate", "codegen", "report")
 
 
 def _config(folder: Path, project: str = "", width: float = 0.5, more: str = "") -> Path:
@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = _kd("run", _config(folder), "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert [stage["redone"] for stage in document["stages"]] == [True] * 7
+    assert [stage["redone"] for stage in document["stages"]] == [True] * len(_STAGES)
     assert "teach: working" in done.stderr
     assert "\r" not in done.stderr and "\x1b" not in done.stderr  # plain lines in a pipe
     return folder
@@ -97,7 +97,7 @@ def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path) -
     assert refused.returncode == 2
     assert "plan is missing or out of date: `kd-embedded run --until plan` does it" in refused.stderr
     assert _kd("run", config, "--until", "plan").returncode == 0
-    for verb in ("teach", "distill", "quantize", "validate", "codegen", "report"):
+    for verb in ("teach", "examine", "distill", "quantize", "validate", "codegen", "report"):
         done = _kd(verb, config, "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)
@@ -264,7 +264,7 @@ def test_the_other_engine_needs_no_training_anew(finished: Path, tmp_path: Path)
     done = _kd("run", _config(tmp_path, more='[codegen]\nengine = "aot"\noptimize = "ram"'), "--json")
     assert done.returncode == 0, done.stderr
     redone = {stage["name"]: stage["redone"] for stage in json.loads(done.stdout)["stages"]}
-    assert redone == {name: name not in ("teach", "distill") for name in _STAGES}
+    assert redone == {name: name not in ("teach", "examine", "distill") for name in _STAGES}
     validation = artifacts.read_json(tmp_path / "run" / artifacts.VALIDATION)
     assert validation["engine"] == "aot" and validation["interpreters"]["reference"]["bytes_different"] == 0
     for board, family in (("esp32", "portable C"), ("nano33ble", "DSP extension")):

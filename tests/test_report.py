@@ -114,7 +114,7 @@ def _examination() -> dict[str, Any]:
             "suspects": {
                 "searched": {"train": 90, "val": 30},
                 "found": {"train": 1, "val": 1},
-                "surest": {"train": {"samples": 22, "wrong": 2, "expected": 0.375}},
+                "surest": {"train": {"samples": 45, "wrong": 2, "expected": 0.375, "error": 0.05}},
                 "worst": [
                     {"split": "train", **doubt, "png": base64.b64encode(png).decode()},
                     {"split": "val", **doubt, "index": 18, "values": [0.0, 2.0, -1.0]},
@@ -285,7 +285,7 @@ def test_teacher_and_data_stand_in_it_with_what_was_warned_of(found: report.Arti
     for index, name in enumerate(_NASTY):
         assert [name, str(30 + index), "10"] in page.rows
     assert ["test samples that are also training samples", "7"] in page.rows
-    row = ["training samples with another label, of the 22 the teacher is surest of (its confidence allows for 0.375)"]
+    row = ["training samples with another label, of the 45 the teacher is surest of (its confidence allows for 0.375)"]
     assert [*row, "2"] in page.rows
     assert not any("unlabelled" in row[0] for row in page.rows)
     assert found.examination["warnings"][0] in page.text and "1 thing was warned of" in page.text

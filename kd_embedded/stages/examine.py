@@ -95,7 +95,7 @@ def _probe(run: Run) -> dict[str, Any] | None:
         seed=seed,
         checkpoint=run.checkpoint(STAGE),
         key=key,
-        title="student on labels alone",
+        title="probe on labels alone",
         progress=run.progress,
     )
     return {"epochs": epochs, "val_accuracy": max(record["val_accuracy"] for record in history), "key": key}
