@@ -129,15 +129,18 @@ class TeacherSpec(FitSpec):
         "train", description='"train" from new weights, "finetune" those of file, or use file "frozen".'
     )
     trunk: str = Field(
-        "", description="Transfer learning: a .keras file, or a name in keras.applications, that gets a new head."
+        "",
+        description="Transfer learning: a .keras file, or a name in keras.applications (inputs 0 to 255); it gets a head.",
     )
-    weights: str = Field("", description="A file of the weights of a trunk from keras.applications.")
+    weights: str = Field("", description="A file with the weights of a trunk from keras.applications, without its top.")
     finetune_epochs: int = Field(
         0,
         ge=0,
         description="trunk only. After epochs of the head alone, epochs of all at a tenth of the learning rate.",
     )
-    allow_lambda: bool = Field(False, description="Load a file with Lambda layers; they run code from the file.")
+    allow_lambda: bool = Field(
+        False, description="Load a file with Lambda layers, or a SavedModel: they run what their author put there."
+    )
     estimator: tuple[str, ...] = Field(
         (), description='A classifier of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
     )
@@ -199,6 +202,9 @@ class StudentSpec(_Section):
     arch: str = Field("tiny_cnn", description="A student of the zoo: {students}; not read where file is set.")
     width: float = Field(1.0, gt=0.0, le=16.0, description="Multiplies the channels of arch.")
     file: str = Field("", description="Your own .keras model, relative to this file; empty: arch.")
+    prune: float = Field(
+        0.0, ge=0.0, le=0.9, description="Share of its channels that training takes away, the weakest first; 0: none."
+    )
 
     @field_validator("arch")
     @classmethod

@@ -72,6 +72,18 @@ def save(model: Any, path: Path) -> None:
 
 def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str) -> None:
     """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes]."""
+    check_input(model, input_shape, where)
+    gives = tuple(model.outputs[0].shape[1:])
+    if gives != (classes,):
+        raise ModelError(
+            f"gives {gives[0] if len(gives) == 1 else gives} classes, the data has {classes}",
+            where=where,
+            todo="use a model of the same classes",
+        )
+
+
+def check_input(model: Any, input_shape: tuple[int, ...], where: str) -> None:
+    """Raises ModelError unless ``model`` has one input, of shape [N, *input_shape], and one output."""
     if not getattr(model, "inputs", None):
         raise ModelError(
             "has no fixed input shape", where=where, todo="begin it with keras.Input(shape) and save it again"
@@ -87,13 +99,6 @@ def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: st
     wants = tuple(model.inputs[0].shape[1:])
     if len(wants) != len(input_shape) or any(w not in (None, g) for w, g in zip(wants, input_shape, strict=True)):
         raise ModelError(f"takes inputs of shape {wants}, the data has {input_shape}", where=where, todo="match them")
-    gives = tuple(model.outputs[0].shape[1:])
-    if gives != (classes,):
-        raise ModelError(
-            f"gives {gives[0] if len(gives) == 1 else gives} classes, the data has {classes}",
-            where=where,
-            todo="use a model of the same classes",
-        )
 
 
 def as_logits(model: Any, outputs: Literal["auto", "logits", "probabilities"]) -> Any:

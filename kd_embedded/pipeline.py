@@ -43,6 +43,9 @@ _PACKAGES = (
     "ai-edge-litert",
     "tflite-micro",
     "scikit-learn",
+    "skops",
+    "torch",
+    "onnxruntime",
 )
 
 
@@ -193,9 +196,9 @@ class Run:
             read[name] = hash_path(self.path(name))
         for name in stage.files(self):
             path = artifacts.locate(self.base, name)
-            if not path.is_file():
+            if not path.exists():
                 raise KdError("no such file", where=str(path), todo="models are named relative to kd.toml")
-            read[name] = sha256_file(path)
+            read[name] = hash_path(path)
         sections = {name: _section(self.spec, name) for name in stage.sections}
         found: dict[str, Any] = {
             "sections": sha256_bytes(json.dumps(sections, sort_keys=True).encode()),

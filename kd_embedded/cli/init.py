@@ -16,6 +16,19 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "Handwritten digits, 8x8 pixels, inside scikit-learn: from nothing to firmware in two minutes.",
         {"student": {"width": 0.75}, "budgets": {"min_accuracy": 0.96}},
     ),
+    "forest": (
+        "A random forest of scikit-learn teaches a tiny network the digits: from nothing to firmware in two minutes.",
+        {
+            "project": {"name": "forest", "out": "runs/forest"},
+            "teacher": {
+                **{"kind": "sklearn", "estimator": "sklearn.ensemble.RandomForestClassifier"},
+                **{"parameters": {"n_estimators": 200}},
+            },
+            "student": {"width": 0.75},
+            "distill": {"temperature": 2.0},
+            "budgets": {"min_accuracy": 0.95},
+        },
+    ),
     "cifar10": (
         "CIFAR-10 as folders of images: train/<class>/*.jpg and test/<class>/*.jpg in ./cifar10.",
         {

@@ -1,7 +1,10 @@
-"""``kind = "keras"``: an architecture of the zoo, or the user's own .keras or .h5 model."""
+"""``kind = "keras"``: an architecture of the zoo, your own .keras, .h5 or SavedModel, or a trunk with a new head."""
 
 from __future__ import annotations
 
+import io
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import distill, keras_files
+from kd_embedded import artifacts, distill, keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import FitSpec, TeacherSpec
-from kd_embedded.teachers import Job, zoo
+from kd_embedded.errors import ModelError
+from kd_embedded.teachers import Job, Teacher, _function, _trunk, zoo
 
-KEYS = frozenset({"arch", "width", "file", "mode", "allow_lambda", "outputs", *FitSpec.model_fields})
-FILE = "Your own .keras or .h5 model, relative to this file; empty: arch."
+KEYS = frozenset(
+    {
+        *("arch", "width", "file", "mode", "trunk", "weights", "finetune_epochs", "allow_lambda", "outputs"),
+        *FitSpec.model_fields,
+    }
+)
+FILE = "Your own .keras or .h5 model or SavedModel folder, relative to this file; empty: arch."
 OUTPUTS = 'What file gives; "auto" strips a final softmax and takes anything else as logits.'
+_OTHERS = {".onnx": "onnx", ".pt": "torch", ".pt2": "torch", ".skops": "sklearn", ".npz": "logits", ".py": "python"}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,37 +50,62 @@ class KerasTeacher:
 
 
 def check_spec(spec: TeacherSpec) -> None:
-    """Raises ValueError where mode and file do not go together."""
+    """Raises ValueError where file, mode and trunk do not go together."""
     if spec.mode != "train" and not spec.file:
         raise ValueError(f'mode = "{spec.mode}" needs file, a model to start from')
     if spec.file and "mode" not in spec.model_fields_set:
         raise ValueError('file is set, so say mode: "frozen", "finetune", or "train" for new weights')
+    if spec.file and spec.trunk:
+        raise ValueError("file and trunk are both set: leave one out")
+    if spec.trunk and _trunk.is_file(spec.trunk) == bool(spec.weights):
+        raise ValueError("weights go with a trunk of keras.applications, which needs them; a file has its own")
+    if not spec.trunk and (spec.weights or spec.finetune_epochs):
+        raise ValueError("weights and finetune_epochs go with trunk")
+    other = _OTHERS.get(Path(spec.file).suffix)
+    if other:
+        raise ValueError(f'{spec.file} is no Keras model, so say kind = "{other}"')
+    if spec.file and _is_folder(spec) and (spec.mode != "frozen" or not spec.allow_lambda):
+        raise ValueError(
+            f"{spec.file} is no .keras or .h5 file; a SavedModel is a program of its author's and cannot be trained: "
+            'use mode = "frozen", and allow_lambda = true if you trust it'
+        )
 
 
 def files(spec: TeacherSpec) -> tuple[str, ...]:
-    """The model to start from."""
-    return (spec.file,) if spec.file else ()
+    """The models and weights to start from."""
+    return tuple(filter(None, (spec.file, spec.weights, spec.trunk if _trunk.is_file(spec.trunk) else "")))
 
 
 def suffix(spec: TeacherSpec) -> str:
-    """One suffix for all."""
-    return ".keras"
+    """A SavedModel is kept packed."""
+    return ".savedmodel.zip" if spec.file and _is_folder(spec) else ".keras"
 
 
 def make(job: Job) -> list[dict[str, float]]:
-    """Trains or checks the teacher, and writes it as .keras."""
+    """Trains or checks the teacher, and writes it."""
     spec, data = job.spec, job.data
+    if spec.file and _is_folder(spec):
+        packed = _packed(locate(job.base, spec.file))
+        _saved_model(packed, job)
+        artifacts.write_bytes(job.path, packed)
+        return []
     model = build(spec, data.input_shape, data.classes, job.seed, job.base, data.inputs(job.sample()))
     if spec.file and spec.outputs == "auto":
         todo = 'set outputs = "probabilities" for this teacher'
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
     history = [] if spec.mode == "frozen" else job.fit(model, spec, 0)
+    if spec.finetune_epochs:
+        model.trainable = True
+        lower = {"epochs": spec.finetune_epochs, "learning_rate": spec.learning_rate / 10}
+        history = history + job.fit(model, spec.model_copy(update=lower), 1)
     keras_files.save(model, job.path)
     return history
 
 
-def load(job: Job) -> KerasTeacher:
+def load(job: Job) -> Teacher:
     """The model that ``make`` wrote; its Lambda layers, if any, were allowed then."""
+    if job.path.suffix == ".zip":
+        return _saved_model(job.path.read_bytes(), job)
     return KerasTeacher(keras_files.load(job.path, allow_lambda=job.spec.allow_lambda))
 
 
@@ -96,6 +132,8 @@ def build(
         model = keras_files.as_logits(model, spec.outputs)
         if spec.mode == "train":
             model = keras_files.fresh_weights(model, seed)
+    elif spec.trunk:
+        model = _trunk.build(spec, input_shape, classes, seed, base)
     else:
         model = zoo.build(spec.arch, input_shape, classes, spec.width, seed)
         if sample is not None:
@@ -105,3 +143,42 @@ def build(
     inputs = keras.Input(input_shape, name="data_input")
     scaled = keras.layers.Rescaling(spec.input_scale, spec.input_offset, name="input_scaling")(inputs)
     return keras.Model(inputs, model(scaled), name="scaled_teacher")
+
+
+def _is_folder(spec: TeacherSpec) -> bool:
+    return not spec.file.endswith((".keras", ".h5"))
+
+
+def _packed(folder: Path) -> bytes:
+    """The files of a SavedModel as one zip, without dates. Raises ModelError where ``folder`` holds none."""
+    if not (folder / "saved_model.pb").is_file():
+        todo = "name a .keras or .h5 model, or the folder that holds saved_model.pb"
+        raise ModelError("is no Keras model", where=str(folder), todo=todo)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH), path.read_bytes())
+    return packed.getvalue()
+
+
+def _saved_model(packed: bytes, job: Job) -> _function.FunctionTeacher:
+    """The signature "serving_default" of a packed SavedModel. Raises ModelError unless it has one input and output."""
+    import tensorflow as tf
+
+    where = job.spec.file
+    folder = tempfile.TemporaryDirectory(prefix="kd-")  # its assets, if any, are read when it runs
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(folder.name)
+    try:
+        model = tf.saved_model.load(folder.name)
+        signature = model.signatures["serving_default"]
+        ((name, wanted),) = signature.structured_input_signature[1].items()
+        ((output, _),) = signature.structured_outputs.items()
+    except Exception as error:  # TensorFlow's own, or a signature of several tensors
+        todo = "export it with model.export(FOLDER), of one input and one output"
+        raise ModelError(f"cannot be loaded: {_function.reason(error)}", where=where, todo=todo) from None
+
+    def scores(batch: NDArray[np.float32], _: Any = (model, folder)) -> Any:
+        return signature(**{name: tf.cast(batch, wanted.dtype)})[output].numpy()
+
+    return _function.as_teacher(job, scores, where)

@@ -1,0 +1,83 @@
+"""Transfer learning: a trained trunk with a new head. The weights are local files; nothing is downloaded."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kd_embedded import keras_files
+from kd_embedded.artifacts import locate
+from kd_embedded.config import TeacherSpec, nearest
+from kd_embedded.errors import ConfigError, ModelError
+
+
+def is_file(trunk: str) -> bool:
+    """Whether ``trunk`` is a file of the user's rather than a name in keras.applications."""
+    return trunk.endswith((".keras", ".h5"))
+
+
+def build(spec: TeacherSpec, input_shape: tuple[int, ...], classes: int, seed: int, base: Path) -> Any:
+    """The trunk, frozen, and a new head with weights from ``seed``: [N, *input_shape] to logits [N, classes].
+
+    Batch normalization of the trunk stays in inference mode, also when it is fine-tuned. Raises ModelError where the
+    trunk or its weights do not suit the data, ConfigError where there is no such trunk.
+    """
+    import keras
+
+    inputs = keras.Input(input_shape, name="input")
+    if is_file(spec.trunk):
+        trunk, x = keras_files.load(locate(base, spec.trunk), allow_lambda=spec.allow_lambda), inputs
+        keras_files.check_input(trunk, input_shape, spec.trunk)
+    else:
+        trunk, preprocess = _application(spec, input_shape, base)
+        x = preprocess(inputs)
+    trunk.trainable = False
+    keras.utils.set_random_seed(seed)
+    features = trunk(x, training=False)
+    if len(getattr(features, "shape", ())) not in (2, 4):
+        what = f"gives {getattr(features, 'shape', 'several outputs')}"
+        raise ModelError(what, where=spec.trunk, todo="end it in features [N, D] or [N, H, W, C]")
+    if len(features.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D(name="head_pool")(features)
+    features = keras.layers.Dropout(0.2, name="head_dropout")(features)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(features), name="teacher_transfer")
+
+
+def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) -> tuple[Any, Any]:
+    """The network of keras.applications without its head, and the function that prepares inputs of 0 to 255 for it."""
+    module = _module(spec.trunk)
+    make = getattr(module, spec.trunk)
+    keys: dict[str, Any] = {"alpha": spec.width} if "alpha" in inspect.signature(make).parameters else {}
+    weights = locate(base, spec.weights)
+    try:
+        trunk = make(include_top=False, weights=None, input_shape=input_shape, name="trunk", **keys)
+    except Exception as error:  # Keras' words on shapes
+        raise ModelError(_words(error), where=spec.trunk, todo="use another trunk, or data.image_size") from None
+    try:
+        trunk.load_weights(weights)
+    except Exception as error:  # h5py's and Keras' own, one for each way of being wrong
+        todo = f"use the weights of {spec.trunk} without its top, of this width"
+        raise ModelError(f"cannot be loaded: {_words(error)}", where=spec.weights, todo=todo) from None
+    return trunk, module.preprocess_input
+
+
+def _module(name: str) -> ModuleType:
+    import keras
+
+    members: dict[str, ModuleType] = {}
+    for info in pkgutil.iter_modules(keras.applications.__path__):
+        module = importlib.import_module(f"keras.applications.{info.name}")
+        members |= {key: module for key in dir(module) if key[:1].isupper()}
+    if name not in members:
+        todo = nearest(name, tuple(members))
+        raise ConfigError(f"keras.applications has no {name!r}", where="teacher.trunk", todo=todo)
+    return members[name]
+
+
+def _words(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
