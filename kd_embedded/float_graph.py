@@ -226,7 +226,7 @@ _OPS: Mapping[str, Callable[..., Any]] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "EXPAND_DIMS": _reshape,
-    "CONCATENATION": lambda tf, op, inputs, shape: tf.concat(inputs, op.options["axis"] % len(shape)),
+    "CONCATENATION": lambda tf, op, inputs, shape: tf.concat(inputs, op.options["axis"]),
     "TRANSPOSE": lambda tf, op, inputs, shape: tf.transpose(inputs[0], inputs[1]),
     "PAD": lambda tf, op, inputs, shape: tf.pad(inputs[0], inputs[1]),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest_neighbor"),

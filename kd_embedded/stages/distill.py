@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kd_embedded import artifacts, distill, keras_files, recipes, soft_targets, students, training
+from kd_embedded import artifacts, distill, keras_files, pruning, recipes, soft_targets, students, training
 from kd_embedded.artifacts import sha256_file
 from kd_embedded.config import StudentSpec
 from kd_embedded.errors import ConfigError
@@ -25,7 +25,14 @@ def work(run: Run) -> None:
             run.progress.say(f"  {name}: {why}")
         if _has_assistant(name):
             _teach_assistant(run)
-    history = _fit(run, student, objective(run, student), "student", 0)
+    prune, epochs = run.spec.student.prune, run.spec.distill.epochs
+    after_step, best_from = (
+        (pruning.after_step(student, epochs, prune), pruning.settled(epochs)) if prune else (None, 0)
+    )
+    history = _fit(run, student, objective(run, student), "student", 0, after_step, best_from)
+    if prune:
+        before, student = student.count_params(), pruning.removed(student)
+        run.progress.say(f"  {prune:.0%} of the channels pruned: {student.count_params()} parameters of {before}")
     keras_files.save(student, run.path(artifacts.STUDENT))
     artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), history)
 
@@ -104,7 +111,15 @@ def _teach_assistant(run: Run) -> None:
     keras_files.save(assistant, run.path(artifacts.ASSISTANT))
 
 
-def _fit(run: Run, model: Any, goal: training.Objective, title: str, number: int) -> training.History:
+def _fit(
+    run: Run,
+    model: Any,
+    goal: training.Objective,
+    title: str,
+    number: int,
+    after_step: training.AfterStep | None = None,
+    best_from: int = 0,
+) -> training.History:
     return training.fit(
         model,
         teach.samples(run),
@@ -115,6 +130,8 @@ def _fit(run: Run, model: Any, goal: training.Objective, title: str, number: int
         key=f"{run.key(STAGE)} {title}",
         title=title,
         progress=run.progress,
+        after_step=after_step,
+        best_from=best_from,
     )
 
 

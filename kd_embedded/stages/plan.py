@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, codegen, keras_files, qat, students
+from kd_embedded import artifacts, codegen, keras_files, pruning, qat, students
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
 from kd_embedded.config import StudentSpec
@@ -51,6 +51,8 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     where = spec.file or f"student {spec.arch}"
     if spec.file:
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
+    if spec.prune:
+        student = pruning.narrowed(student, spec.prune)
     _fill_zeros(student)
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
     model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
