@@ -130,7 +130,7 @@ class TeacherSpec(FitSpec):
     )
     trunk: str = Field(
         "",
-        description="Transfer learning: a .keras file, or a name in keras.applications (inputs 0 to 255); it gets a head.",
+        description="Transfer learning: a .keras file, or a name in keras.applications (inputs 0 to 255); gets a head.",
     )
     weights: str = Field("", description="A file with the weights of a trunk from keras.applications, without its top.")
     finetune_epochs: int = Field(
@@ -285,7 +285,7 @@ class QuantizeSpec(_Section):
     qat_epochs: int = Field(
         15, ge=0, description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none."
     )
-    qat_learning_rate: float = Field(0.0, ge=0.0, description="At its peak; 0: a tenth of that of [distill].")
+    qat_learning_rate: float = Field(0.001, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
 
 
 class CodegenSpec(_Section):

@@ -68,7 +68,8 @@ def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, represe
         spec.model_copy(
             update={
                 "epochs": run.spec.quantize.qat_epochs,
-                "learning_rate": run.spec.quantize.qat_learning_rate or spec.learning_rate / 10,
+                "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
+                "learning_rate": run.spec.quantize.qat_learning_rate,
                 "warmup_epochs": 0,
                 "patience": 0,
             }
