@@ -64,7 +64,7 @@ def _teachers(run: Run, kept: Positions, labelled: Positions) -> Iterator[dict[s
 
 
 def _name(spec: TeacherSpec) -> str:
-    return spec.file or (spec.arch if spec.kind == "keras" else spec.kind)
+    return spec.file or spec.trunk or spec.function or ", ".join(spec.estimator) or spec.arch
 
 
 def _probe(run: Run) -> dict[str, Any] | None:
