@@ -357,6 +357,8 @@ def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
     for number, (history, spec) in enumerate(zip(found.teachers, found.spec.teacher, strict=True), 1):
         title = f"Teacher {number}" if several else "Teacher"
         told = "It was frozen: taken as it is, and not trained." if spec.mode == "frozen" else "No epoch is on record."
+        if spec.kind != "keras":
+            told = "It was not trained in epochs."
         yield _curve(history, title, told)
     yield _curve(found.student, "Student", "No epoch is on record.")
 

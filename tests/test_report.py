@@ -489,6 +489,10 @@ def test_a_frozen_teacher_and_an_ensemble(found: report.Artifacts) -> None:
     assert "own.keras; frozen, used as it is" in page.text and "own.keras; fine-tuned" in page.text
     assert "Teacher 2: 1 epoch; epoch 1 was kept, with 20.00 %" in page.text
     assert len([tag for tag, _ in page.tags if tag == "svg"]) == 2 + 2 + 2 + 2 + 3
+    forest = {"kind": "sklearn", "estimator": "sklearn.ensemble.RandomForestClassifier"}
+    page = Page(report.render(replace(found, spec=_spec(teacher=forest), teachers=[[]])))
+    assert "sklearn.ensemble.RandomForestClassifier; kind sklearn" in page.text
+    assert "Teacher It was not trained in epochs." in page.text
     alone = replace(found, spec=_spec(distill={"alpha": 0.0}), student=[])
     page = Page(report.render(alone))
     assert "labels alone (alpha 0)" in page.text and "No epoch is on record." in page.text
