@@ -1,10 +1,10 @@
 """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: an op to its ``Layer``, and the integer reference of a layer.
 
-Sources, in tensorflow/tensorflow v2.14: tensorflow/lite/kernels/{conv,depthwise_conv,fully_connected}.cc, Prepare;
-tensorflow/lite/kernels/padding.h; tensorflow/lite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,
-fully_connected}.h, ConvPerChannel, DepthwiseConvPerChannel, FullyConnected and FullyConnectedPerChannel. The last takes
-the first two axes of its output for rows and channels there; ours, as that of tensorflow/tflite-micro 90b983c2, has a
-row for each index of all axes but the last (tflite/check.py, reference_departures).
+Sources (v2.14): tensorflow/lite/kernels/conv.cc:328, depthwise_conv.cc:98 and fully_connected.cc, Prepare;
+internal/reference/integer_ops/conv.h:26, ConvPerChannel; depthwise_conv.h:24, DepthwiseConvPerChannel;
+fully_connected.h:77, FullyConnected, and :33, FullyConnectedPerChannel. The last takes the first two axes of its
+output for rows and channels there; ours, as that of tensorflow/tflite-micro 90b983c2, has a row for each index of all
+axes but the last (tflite/check.py, reference_departures).
 """
 
 from __future__ import annotations
@@ -73,7 +73,6 @@ class _Window(NamedTuple):
 
 
 def _conv(graph: Graph, op: Op) -> Layer:
-    check_foreign(graph, op, "depth_multiplier")
     source, output = activation(graph, op, 0), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 4)
     batch, height, width, channels_in = image(graph, op, source)
@@ -202,7 +201,7 @@ def _dense_shape(graph: Graph, op: Op, source: Tensor, channels: int, depth: int
 
 
 def window(size: int, kernel: int, stride: int, dilation: int, padding: str) -> _Window:
-    """Output size and padding before along one axis. Source: padding.h, ComputeOutSize and ComputePadding."""
+    """Output size and padding before along one axis. Source: padding.h:44, ComputeOutSize, and :23, ComputePadding."""
     reach = (kernel - 1) * dilation + 1
     output = (size + stride - 1) // stride if padding == "SAME" else int((size + stride - reach) / stride)
     return _Window(output, max((output - 1) * stride + reach - size, 0) // 2)
@@ -221,13 +220,6 @@ def option(graph: Graph, op: Op, name: str) -> Any:
     if name not in op.options:
         raise refuse(graph, op, f"lacks the attribute {name}")
     return op.options[name]
-
-
-def check_foreign(graph: Graph, op: Op, *names: str) -> None:
-    """Refuses the attributes of another op, which have any of ``names``: the reference reads them as none at all."""
-    for name in names:
-        if name in op.options:
-            raise refuse(graph, op, f"has the attribute {name}, so the attributes of another op")
 
 
 def steps(graph: Graph, op: Op, vertical: str, horizontal: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.kernels._parts import bias_array, scale_arrays
-from kd_embedded.ops._layers import check_foreign, image, option, steps, window
+from kd_embedded.ops._layers import image, option, steps, window
 from kd_embedded.ops._weights import (
     activation,
     constant_bias,
@@ -104,7 +104,6 @@ def lower(graph: Graph, op: Op, target: Target) -> tuple[Step, ...]:
 
 
 def _transposed(graph: Graph, op: Op) -> _Transposed:
-    check_foreign(graph, op, "dilation_h_factor", "filter_height")
     source, output = activation(graph, op, _INPUT), result(graph, op)
     weights, values = constant_weights(graph, op, 1, 4)
     batch, height, width, depth = image(graph, op, source)
