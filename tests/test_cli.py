@@ -25,7 +25,7 @@ def _kd(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 def test_the_verbs_are_those_of_the_readme_in_the_order_of_the_pipeline() -> None:
     assert [
         *("init", "run", "teach", "examine", "distill", "quantize", "validate", "codegen", "report"),
-        *("inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
+        *("inputs", "inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
     ] == _VERBS
 
 

@@ -7,6 +7,7 @@ import json
 import string
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from conftest import absent
 from numpy.typing import NDArray
 
-from kd_embedded import data, teachers
+from kd_embedded import data, keras_files, teachers
 from kd_embedded.config import DataSpec, TeacherSpec
 from kd_embedded.errors import KdError, ModelError, ToolError
 from kd_embedded.teachers import _function, sklearn
@@ -448,6 +449,120 @@ def test_what_falls_outside_0_to_1_is_no_probability(tmp_path: Path) -> None:
     _refuses(tmp_path, keys, 'gives values outside 0 to 1: set outputs = "logits" for this teacher')
 
 
+# --- Keras, beyond the files of test_keras_files
+
+
+def _fitting(folder: Path, data_set: data.Data, phases: list[tuple[int, float, int]], **keys: Any) -> teachers.Job:
+    """A job whose fits are real and short; ``phases`` gets epochs, learning rate and trainable weights of each."""
+    from kd_embedded import training
+    from kd_embedded.progress import Progress
+
+    job = _job(folder, data_set, **keys)
+    train, val = (data_set.inputs(part) for part in (_SPLITS.train, _SPLITS.val))
+    samples = training.Samples(
+        lambda i: train[i],
+        data_set.y[_SPLITS.train],
+        np.ones(len(train), np.float32),
+        lambda i: val[i],
+        data_set.y[_SPLITS.val],
+    )
+
+    def fit(model: Any, spec: Any, phase: int) -> training.History:
+        phases.append((spec.epochs, spec.learning_rate, len(model.trainable_weights)))
+        path = folder / f"{phase}.npz"
+        return training.fit(
+            *(model, samples, spec, training.Objective()),
+            seed=1,
+            checkpoint=path,
+            key="",
+            title="teacher",
+            progress=Progress(),
+        )
+
+    return replace(job, fit=fit)
+
+
+def _trunk(folder: Path) -> list[Floats]:
+    import keras
+
+    keras_files.start_tensorflow()
+    keras.utils.set_random_seed(2)
+    layers = [keras.Input((5, 4, 3)), keras.layers.Conv2D(6, 3, padding="same"), keras.layers.BatchNormalization()]
+    model = keras.Sequential([*layers, keras.layers.ReLU()])
+    model.save(folder / "trunk.keras")
+    found: list[Floats] = model.get_weights()
+    return found
+
+
+def test_a_trunk_gets_a_head_and_is_fine_tuned_after_it(tmp_path: Path) -> None:
+    before = _trunk(tmp_path)
+    keys = {"kind": "keras", "trunk": "trunk.keras", "epochs": 3, "learning_rate": 0.02, "batch_size": 16}
+    phases: list[tuple[int, float, int]] = []
+    job = _fitting(tmp_path, _DATA, phases, **keys)
+    history = teachers.make(job)
+    assert phases == [(3, 0.02, 2)] and len(history) == 3
+    model = teachers.load(job).model
+    after = next(layer for layer in model.layers if layer.weights).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    job = _fitting(tmp_path, _DATA, phases, **keys, finetune_epochs=2, input_scale=2.0)
+    history = teachers.make(job)
+    assert phases[1:] == [(3, 0.02, 2), (2, 0.002, 4)] and len(history) == 5
+    logits = teachers.load(job).logits(_X, _ALL)
+    trunk = next(layer for layer in teachers.load(job).model.get_layer("teacher_transfer").layers if layer.weights)
+    kernel, _, *normalization = trunk.get_weights()
+    assert not np.array_equal(kernel, before[0])
+    assert all(np.array_equal(a, b) for a, b in zip(before[2:], normalization, strict=True))
+    assert logits.shape == (120, 3) and np.isfinite(logits).all()
+
+
+def test_a_trunk_of_keras_applications_with_a_local_file_of_weights(tmp_path: Path) -> None:
+    import keras
+
+    keras_files.start_tensorflow()
+    keras.utils.set_random_seed(3)
+    source = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    source.save_weights(tmp_path / "own.weights.h5")
+    images = np.repeat(np.repeat(_X, 7, 1), 8, 2)[:, :32, :32]
+    pixels = data.Data((images * 255).astype(np.uint8), _Y, _DATA.class_names, _DATA.part, 1 / 255, 0.0)
+    keys = {"kind": "keras", "trunk": "MobileNet", "weights": "own.weights.h5", "width": 0.25, "epochs": 1}
+    phases: list[tuple[int, float, int]] = []
+    job = _fitting(tmp_path, pixels, phases, **keys, input_scale=255.0)
+    teachers.make(job)
+    model = teachers.load(job).model
+    inner = next(layer for layer in model.get_layer("teacher_transfer").layers if layer.name == "trunk")
+    scaled = pixels.x[:4].astype(np.float32) / 127.5 - 1  # what MobileNet was trained on
+    head = model.get_layer("teacher_transfer").get_layer("logits")
+    expected = head(np.asarray(source(scaled, training=False)).mean((1, 2)))
+    assert np.allclose(teachers.load(job).logits(pixels.inputs(_ALL[:4]), _ALL[:4]), expected, atol=1e-4)
+    assert inner.count_params() == source.count_params()
+    for wrong, says in (
+        ({"trunk": "MobileNett"}, "keras.applications has no 'MobileNett': did you mean MobileNet?"),
+        ({"width": 0.5}, "own.weights.h5: cannot be loaded: "),
+    ):
+        with pytest.raises(KdError) as caught:
+            teachers.make(_fitting(tmp_path, pixels, phases, **{**keys, **wrong}))
+        assert says in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="MobileNet: "):
+        teachers.make(_fitting(tmp_path, _DATA, phases, **keys))
+
+
+def test_a_saved_model_folder_is_used_as_it_is(tmp_path: Path) -> None:
+    import keras
+
+    keras_files.start_tensorflow()
+    model = keras.Sequential([keras.Input((5, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model.export(tmp_path / "own", verbose=False)
+    keys = {"kind": "keras", "file": "own", "mode": "frozen", "allow_lambda": True}
+    logits = _logits(tmp_path, **keys)
+    assert np.allclose(_softmax(logits), model(_X, training=False), atol=1e-5)
+    packed = _job(tmp_path, **keys).path
+    assert packed.name == "teacher.savedmodel.zip"
+    (tmp_path / "none").mkdir()
+    _refuses(tmp_path, {**keys, "file": "none"}, "none: is no Keras model: name a .keras or .h5 model")
+    (tmp_path / "none" / "saved_model.pb").write_bytes(b"nothing")
+    _refuses(tmp_path, {**keys, "file": "none"}, "none: cannot be loaded: ")
+
+
 # --- ensembles
 
 
@@ -514,6 +629,13 @@ def test_every_kind_documents_its_keys(name: str) -> None:
         ({"kind": "logits", "file": "own.csv"}, "needs file, that ends in .npz"),
         ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, "sees no inputs"),
         ({"kind": "teacher"}, "kind"),
+        ({"file": "own.keras", "mode": "frozen", "trunk": "MobileNet"}, "file and trunk are both set"),
+        ({"trunk": "MobileNet"}, "weights go with a trunk of keras.applications, which needs them"),
+        ({"trunk": "own.keras", "weights": "own.h5"}, "a file has its own"),
+        ({"finetune_epochs": 3}, "weights and finetune_epochs go with trunk"),
+        ({"file": "folder", "mode": "finetune"}, "a SavedModel is a program of its author's and cannot be trained"),
+        ({"file": "folder", "mode": "frozen"}, "allow_lambda = true if you trust it"),
+        ({"file": "own.onnx", "mode": "frozen"}, 'own.onnx is no Keras model, so say kind = "onnx"'),
     ],
 )
 def test_keys_that_do_not_go_together_are_told(keys: dict[str, Any], says: str) -> None:

@@ -18,7 +18,7 @@ from kd_embedded.errors import KdError
 
 _STORY = (
     *("init", "run", "teach", "examine", "distill", "quantize", "validate", "codegen", "report"),
-    *("inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
+    *("inputs", "inspect", "compare", "boards", "emulate", "build", "flash", "monitor"),
 )
 
 

@@ -23,7 +23,7 @@ def is_file(trunk: str) -> bool:
 def build(spec: TeacherSpec, input_shape: tuple[int, ...], classes: int, seed: int, base: Path) -> Any:
     """The trunk, frozen, and a new head with weights from ``seed``: [N, *input_shape] to logits [N, classes].
 
-    Batch normalization of the trunk stays in inference mode, also when it is fine-tuned. Raises ModelError where the
+    Raises ModelError where the
     trunk or its weights do not suit the data, ConfigError where there is no such trunk.
     """
     import keras
@@ -37,7 +37,7 @@ def build(spec: TeacherSpec, input_shape: tuple[int, ...], classes: int, seed: i
         x = preprocess(inputs)
     trunk.trainable = False
     keras.utils.set_random_seed(seed)
-    features = trunk(x, training=False)
+    features = trunk(x)
     if len(getattr(features, "shape", ())) not in (2, 4):
         what = f"gives {getattr(features, 'shape', 'several outputs')}"
         raise ModelError(what, where=spec.trunk, todo="end it in features [N, D] or [N, H, W, C]")
@@ -45,6 +45,15 @@ def build(spec: TeacherSpec, input_shape: tuple[int, ...], classes: int, seed: i
         features = keras.layers.GlobalAveragePooling2D(name="head_pool")(features)
     features = keras.layers.Dropout(0.2, name="head_dropout")(features)
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(features), name="teacher_transfer")
+
+
+def unfreeze(model: Any) -> None:
+    """Makes all layers of ``model`` trainable, however deep, but batch normalization: it keeps the trunk's."""
+    import keras
+
+    model.trainable = not isinstance(model, keras.layers.BatchNormalization)
+    for layer in getattr(model, "layers", ()):
+        unfreeze(layer)
 
 
 def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) -> tuple[Any, Any]:

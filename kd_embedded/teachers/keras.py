@@ -95,7 +95,7 @@ def make(job: Job) -> list[dict[str, float]]:
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
     history = [] if spec.mode == "frozen" else job.fit(model, spec, 0)
     if spec.finetune_epochs:
-        model.trainable = True
+        _trunk.unfreeze(model)
         lower = {"epochs": spec.finetune_epochs, "learning_rate": spec.learning_rate / 10}
         history = history + job.fit(model, spec.model_copy(update=lower), 1)
     keras_files.save(model, job.path)
