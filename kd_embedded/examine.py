@@ -26,16 +26,11 @@ LITTLE = 0.1  # nats of the soft loss: what is left of it for a student that kno
 CHANCE = 0.05  # of the way from guessing (0) to all right (1)
 IMBALANCE = 10.0  # samples of the largest class for one of the smallest
 WRONG_SHARE = 0.01  # of the samples that a teacher is surest of, beyond what it doubts itself
-SPLITS = {
-    "train": "training",
-    "unlabelled": "unlabelled",
-    "val": "validation",
-    "test": "test",
-}  # as sentences name them
-SPREAD = 0.2  # of the share of mistakes among all samples, which wrong labels leave among those
+SPREAD = 0.2  # of the share of mistakes among all samples: wrong labels leave it among those, too
+SPLITS = {"train": "training", "unlabelled": "unlabelled", "val": "validation", "test": "test"}  # as sentences say it
 _FEW = 5  # samples of a class below which nothing is said of how it is predicted
-_FEWEST_WRONG = 3  # labels among them below which it may be chance
-_NAMED = 4  # classes, at most, that a sentence names
+_FEWEST_WRONG = 3  # labels below which it may be chance
+_NAMED = 4  # things, at most, that a sentence names
 _WORST = 12
 _EXAMPLES = 10
 _PICTURE = 96  # pixels of a side, at most
@@ -103,8 +98,9 @@ def has_memorised(train: Figures, val: Figures) -> bool:
 def repeats_labels(ensemble: Mapping[str, Any]) -> bool:
     """Whether a teacher that has memorised the training samples says little else of them than their labels.
 
-    That is so where its soft targets leave the student nothing to learn, and is taken so far behind on validation
-    samples. Many good teachers are certain of all they were trained on and still tell likenesses at a temperature.
+    That is so where its soft targets leave a student that knows the labels nothing to learn, or where it is far worse
+    on validation samples. Many good teachers are certain of what they were trained on, and still tell likenesses at a
+    temperature: they are not meant.
     """
     train, val = ensemble["train"], ensemble["val"]
     little = ensemble["soft_targets"]["beyond_labels"] < LITTLE or train["accuracy"] - val["accuracy"] > GAP
@@ -170,7 +166,8 @@ def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tupl
 
     ``splits`` are indices of ``x`` [N, ...] and of ``y``, by name, in the order of the pipeline. Labels of "test" are
     not read. "within" counts samples that repeat an earlier one of their split, "between" (as "train_val") those of the
-    later split that stand in the earlier one; "conflicts" counts inputs with several labels, and samples of them.
+    later split that stand in the earlier one; "conflicts" counts inputs with several labels, and samples of them;
+    its examples have one sample of each label.
     """
     found = {name: _by_content(x, indices) for name, indices in splits.items()}
     names = list(splits)
@@ -190,8 +187,11 @@ def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tupl
         readable[splits[name]] = name != "test"
     conflicts = list(_conflicts(copies, y, readable))
     examples = [members[:_NAMED] for members in sorted(copies)[:_EXAMPLES]]
-    told = {"inputs": len(conflicts), "samples": sum(len(entry["indices"]) for entry in conflicts)}
-    return {"within": within, "between": between, "examples": examples}, {**told, "examples": conflicts[:_EXAMPLES]}
+    return {"within": within, "between": between, "examples": examples}, {
+        "inputs": len(conflicts),
+        "samples": sum(count for count, _ in conflicts),
+        "examples": [example for _, example in conflicts[:_EXAMPLES]],
+    }
 
 
 def suspects(logits: NDArray[Any], labels: Labels) -> list[tuple[int, int, float]]:
@@ -211,6 +211,12 @@ def suspects(logits: NDArray[Any], labels: Labels) -> list[tuple[int, int, float
     doubted = np.flatnonzero((other != labels) & (confidence > own))
     order = doubted[np.argsort((own - confidence)[doubted], kind="stable")]
     return [(int(place), int(other[place]), float(confidence[place])) for place in order]
+
+
+def worst(found: Mapping[str, Sequence[tuple[int, int, float]]], most: int = _WORST) -> list[tuple[str, int]]:
+    """(split, rank) of the ``most`` most confident disagreements over all splits, the most confident first."""
+    ranked = [(-entry[2], split, rank) for split, entries in found.items() for rank, entry in enumerate(entries)]
+    return [(split, rank) for _, split, rank in sorted(ranked)[:most]]
 
 
 def surest(logits: NDArray[Any], labels: Labels) -> Figures:
@@ -287,7 +293,7 @@ def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iter
             "inputs of the distillation."
         )
     probe = document["student_probe"]
-    if probe and probe["val_accuracy"] >= val["accuracy"]:
+    if probe and probe["val_accuracy"] >= val["accuracy"] and lines_up(ensemble["lineup"]):
         epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
         yield (
             f"{whose} is no better than the student alone: {_percent(val['accuracy'])} of the validation samples right,"
@@ -335,10 +341,11 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
     conflicts = data["conflicts"]
     if conflicts["inputs"]:
         first = conflicts["examples"][0]
+        example = [f"{i} is {names[label]!r}" for i, label in zip(first["indices"], first["labels"], strict=True)]
+        have = "input has" if conflicts["inputs"] == 1 else "inputs have"
         yield (
-            f"{conflicts['inputs']:,} {'input has' if conflicts['inputs'] == 1 else 'inputs have'} more than one label "
-            f"({conflicts['samples']:,} samples; samples {_listed([str(i) for i in first['indices']])} are "
-            f"{_listed([repr(names[label]) for label in first['labels']])}): correct or remove them."
+            f"{conflicts['inputs']:,} {have} more than one label, {conflicts['samples']:,} samples in all (sample "
+            f"{_listed(example)}): correct or remove them."
         )
     for split, found in data["suspects"]["surest"].items():
         if labels_are_wrong(found):
@@ -348,12 +355,6 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
                 "labels are likely wrong, unless it is much too sure of itself. Look at the worst in the report, "
                 "and correct them."
             )
-
-
-def worst(found: Mapping[str, Sequence[tuple[int, int, float]]], margin: int = _WORST) -> list[tuple[str, int]]:
-    """(split, rank) of the ``margin`` most confident disagreements over all splits, the most confident first."""
-    ranked = [(-entry[2], split, rank) for split, entries in found.items() for rank, entry in enumerate(entries)]
-    return [(split, rank) for _, split, rank in sorted(ranked)[:margin]]
 
 
 def _bins(right: NDArray[np.bool_], confidence: Floats) -> Iterator[Figures]:
@@ -381,12 +382,13 @@ def _by_content(x: NDArray[Any], indices: Labels) -> dict[bytes, list[int]]:
     return found
 
 
-def _conflicts(copies: Sequence[list[int]], y: Labels, readable: NDArray[np.bool_]) -> Iterator[Figures]:
+def _conflicts(copies: Sequence[list[int]], y: Labels, readable: NDArray[np.bool_]) -> Iterator[tuple[int, Figures]]:
+    """How many samples an input with several labels has, and one of each label."""
     for members in sorted(copies):
         told = [index for index in members if readable[index] and y[index] >= 0]
-        labels = sorted({int(y[index]) for index in told})
-        if len(labels) > 1:
-            yield {"indices": told, "labels": labels}
+        firsts = {int(y[index]): index for index in reversed(told)}
+        if len(firsts) > 1:
+            yield len(told), {"indices": [firsts[label] for label in sorted(firsts)], "labels": sorted(firsts)}
 
 
 def _crc(data: bytes) -> bytes:

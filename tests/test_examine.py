@@ -116,7 +116,7 @@ def test_copies_within_and_between_splits_and_labels_that_contradict_each_other(
     assert copies["between"] == {"train_val": 1, "train_test": 1, "val_test": 2}
     assert copies["examples"] == [[0, 25], [1, 3, 7], [2, 12], [11, 21, 22]]
     # Labels of test samples are not read: 21 and 25 contradict theirs unseen.
-    assert conflicts == {"inputs": 1, "samples": 3, "examples": [{"indices": [1, 3, 7], "labels": [0, 2]}]}
+    assert conflicts == {"inputs": 1, "samples": 3, "examples": [{"indices": [1, 7], "labels": [0, 2]}]}
 
 
 def test_an_unlabelled_copy_contradicts_nobody() -> None:
@@ -279,6 +279,9 @@ def test_a_student_that_reaches_the_teacher_alone_is_told() -> None:
     assert text.startswith(f"The teacher is no better than the student alone: {100 * reached:.2f} % of the validation")
     assert f"had {100 * reached:.2f} % after 10 epochs: use a better teacher" in text
     assert _warnings(_honest(student_probe={"epochs": 1, "val_accuracy": reached - 0.005})) == ""
+    swapped = _honest(student_probe={"epochs": 1, "val_accuracy": 1.0})
+    swapped["ensemble"]["lineup"] = {"taken_for": [[0, 1], [1, 0]], "above_chance": 0.3}
+    assert _warnings(swapped) == ""  # that it is in another order is told of the teacher
 
 
 def test_classes_out_of_line_are_named() -> None:
@@ -311,7 +314,9 @@ def test_what_is_wrong_with_the_data_is_told_with_its_figures() -> None:
     text = _warnings(
         _honest(conflicts={"inputs": 1, "samples": 2, "examples": [{"indices": [3, 9], "labels": [0, 1]}]})
     )
-    assert text.startswith("1 input has more than one label (2 samples; samples 3 and 9 are 'ant' and 'bee')")
+    assert text.startswith(
+        "1 input has more than one label, 2 samples in all (sample 3 is 'ant' and 9 is 'bee'): correct"
+    )
     sure = {"samples": 100, "wrong": 4, "expected": 0.75, "error": 0.06}
     text = _warnings(_honest(suspects={"surest": {"val": sure}}))
     assert text.startswith(

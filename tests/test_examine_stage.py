@@ -96,7 +96,7 @@ def test_planted_faults_are_found_and_told(tmp_path: Path) -> None:
     assert all(entry["label"] == (entry["teacher"] + 1) % 4 for entry in worst if entry["index"] != 399)
     assert base64.b64decode(worst[0]["png"]).startswith(b"\x89PNG") and "values" not in worst[0]
     assert "5 of 80 test samples are exact copies of training samples" in told
-    assert "1 input has more than one label (2 samples; samples 398 and 399 are '2' and '3')" in told
+    assert "1 input has more than one label, 2 samples in all (sample 398 is '2' and 399 is '3')" in told
     assert "Of the 200 training samples that the teacher is surest of" in told and len(document["warnings"]) == 3
     assert isinstance(run.progress, _Told) and f"  warning: {document['warnings'][0]}" in run.progress.lines
     assert document["student_probe"]["epochs"] == 2
