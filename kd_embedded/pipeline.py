@@ -79,6 +79,8 @@ class Run:
         self._made: list[Path] = []
         self._unlock: weakref.finalize[..., Run] | None = None
         self.notes: dict[str, Any] = {}  # a stage's own entry in run.json
+        # Who computes the teachers' logits: worker processes here, the Dask cluster at an address, or this process.
+        self.workers, self.cluster = 0, ""
 
     def path(self, name: str) -> Path:
         return self.folder / name

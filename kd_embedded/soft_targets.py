@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, distill, teachers
+from kd_embedded import artifacts, cluster, distill, keras_files, teachers
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.augment import Augmentation, Inputs
-from kd_embedded.config import FitSpec
+from kd_embedded.config import FitSpec, RunSpec
 from kd_embedded.distill import SoftTargets
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.pipeline import Run
@@ -27,6 +29,7 @@ from kd_embedded.stages import teach
 from kd_embedded.teachers import Teacher
 
 _BATCH = 256
+_SHARD = 16  # batches in a task
 _LARGEST = 65504.0  # of float16
 
 
@@ -65,14 +68,28 @@ def keep(
         shutil.rmtree(leftover, ignore_errors=True)
     missing = [epoch for epoch in range(epochs) if not _is_kept(folder / _file(epoch), len(train))]
     augmentation = Augmentation(inputs, len(train), spec)
-    batches = np.array_split(np.arange(len(train)), max(1, -(-len(train) // _BATCH)))
     with progress.task("teacher's logits", epochs, epochs - len(missing)) as task:
         for epoch in missing:
-            shown = ahead(lambda batch, epoch=epoch: (augmentation.inputs(batch, epoch), train[batch]), batches)  # type: ignore[misc]
-            logits = _finite(np.concatenate([teacher.logits(*each) for each in shown]))
-            with artifacts.replacing(folder / _file(epoch)) as temporary:
-                np.save(temporary, np.clip(logits, -_LARGEST, _LARGEST).astype(np.float16))
+            _store(folder, epoch, _of_epoch(teacher, augmentation, train, epoch))
             task.advance()
+
+
+def _of_epoch(
+    teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int
+) -> NDArray[np.float16]:
+    """The logits of one epoch's augmented inputs, float16 [n, C]."""
+    shown = ahead(lambda batch: (augmentation.inputs(batch, epoch), train[batch]), _batches(np.arange(len(train))))
+    logits = _finite(np.concatenate([teacher.logits(*each) for each in shown]))
+    return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float16)
+
+
+def _batches(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.array_split(indices, max(1, -(-len(indices) // _BATCH)))
+
+
+def _store(folder: Path, epoch: int, logits: NDArray[np.float16]) -> None:
+    with artifacts.replacing(folder / _file(epoch)) as temporary:
+        np.save(temporary, logits)
 
 
 def clean(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -96,13 +113,83 @@ def members(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
                 return stored["train"], stored["val"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    parts, found = teach.splits(run), teach.load_teachers(run).members
-    train, val = (
-        _finite(np.stack([distill.predict(each.logits, run.data.inputs, part) for each in found]))
-        for part in (parts.train, parts.val)
-    )
+    train, val = (_finite(np.concatenate(part, axis=1)) for part in _shards(run, key))
     artifacts.write_npz(path, key=np.array(key), train=train, val=val)
     return train, val
+
+
+def _shards(run: Run, key: str) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """The members' logits of the training and of the validation split, in parts of some batches: [M, k, C] each."""
+    parts = teach.splits(run)
+    counts = [len(_batches(part)) for part in (parts.train, parts.val)]
+    firsts = [range(0, count, _SHARD) for count in counts]
+    tasks = [
+        {"key": key, "val": val, "first": first, "last": first + _SHARD}
+        for val in (False, True)
+        for first in firsts[val]
+    ]
+    found = [each["logits"] for each in _spread(run, shard, tasks)]
+    return found[: len(firsts[0])], found[len(firsts[0]) :]
+
+
+def shard(*, key: str, val: bool, first: int, last: int, spec: str, base: str) -> dict[str, NDArray[np.float32]]:
+    """A task of ``cluster.run_tasks``: the members' logits of the batches ``first`` to ``last`` of a split as stored.
+
+    ``key`` names teachers, data and splits; ``spec`` is the RunSpec as JSON, ``base`` the folder of kd.toml.
+    """
+    run, ensemble = _taken_up(spec, base)
+    parts = teach.splits(run)
+    batches = _batches(parts.val if val else parts.train)[first:last]
+    inputs = [run.data.inputs(batch) for batch in batches]
+    found = [
+        np.concatenate([member.logits(x, batch) for x, batch in zip(inputs, batches, strict=True)])
+        for member in ensemble.members
+    ]
+    return {"logits": np.stack(found)}
+
+
+def epoch_shard(*, key: str, epoch: int, spec: str, base: str) -> dict[str, NDArray[np.float16]]:
+    """As ``shard``, the ensemble's logits of all inputs as ``epoch`` shows them."""
+    run, ensemble = _taken_up(spec, base)
+    train = teach.splits(run).train
+    augmentation = Augmentation(teach.samples(run).train_inputs, len(train), run.spec.distill)
+    return {"logits": _of_epoch(ensemble, augmentation, train, epoch)}
+
+
+_TAKEN_UP: dict[tuple[str, str], tuple[Run, teachers.Ensemble]] = {}
+
+
+def _taken_up(spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
+    """A run and its teachers, made once for all tasks of a process."""
+    if (spec, base) not in _TAKEN_UP:
+        keras_files.start_tensorflow()
+        run = Run(RunSpec.model_validate_json(spec), Path(base), Progress())
+        _TAKEN_UP.clear()
+        _TAKEN_UP[spec, base] = run, teach.load_teachers(run)
+    return _TAKEN_UP[spec, base]
+
+
+def _spread(run: Run, function: Callable[..., Any], tasks: list[dict[str, Any]]) -> list[Any]:
+    """The results of ``tasks``, done by the run's workers; what a killed run has is kept until all is done."""
+    folder = run.path(artifacts.SOFT_TARGETS) / "tasks"
+    spec, base = run.spec.model_dump_json(exclude_unset=True), str(run.base)
+    if not (run.workers or run.cluster):
+        _TAKEN_UP[spec, base] = run, teach.load_teachers(run)
+    try:
+        found = cluster.run_tasks(
+            function,
+            tasks,
+            folder=folder,
+            places={"spec": spec, "base": base},
+            cluster=run.cluster,
+            workers=run.workers,
+            progress=run.progress,
+            title="teacher's logits",
+        )
+    finally:
+        _TAKEN_UP.clear()
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
 def of_run(run: Run) -> tuple[SoftTargets, int]:
@@ -116,7 +203,19 @@ def of_run(run: Run) -> tuple[SoftTargets, int]:
             raise ConfigError("a teacher does not see mixed inputs", where="distill.mixup", todo="set it to 0")
         run.progress.say("  the teacher does not see augmented inputs: its logits are those of the inputs as stored")
         return cached(clean(run)[0]), 0
-    return for_teacher(run, teacher, _key(run, [spec.ensemble, *(each.weight for each in run.spec.teacher)]))
+    key = _key(run, [spec.ensemble, *(each.weight for each in run.spec.teacher)])
+    if run.workers or run.cluster:
+        _spread_epochs(run, key)
+    return for_teacher(run, teacher, key)
+
+
+def _spread_epochs(run: Run, key: str) -> None:
+    """Does what ``for_teacher`` would, by the run's workers, an epoch a task."""
+    folder, count = _folder(run, key), len(teach.splits(run).train)
+    missing = [epoch for epoch in range(_kept_epochs(run)) if not _is_kept(folder / _file(epoch), count)]
+    tasks = [{"key": folder.name, "epoch": epoch} for epoch in missing]
+    for epoch, found in zip(missing, _spread(run, epoch_shard, tasks), strict=True):
+        _store(folder, epoch, found["logits"])
 
 
 def for_teacher(run: Run, teacher: Teacher, key: str) -> tuple[SoftTargets, int]:
@@ -124,13 +223,24 @@ def for_teacher(run: Run, teacher: Teacher, key: str) -> tuple[SoftTargets, int]
     spec, train = run.spec.distill, teach.splits(run).train
     if not spec.augments:
         return cached(_finite(distill.predict(teacher.logits, run.data.inputs, train))), 0
-    epochs = min(spec.cache_epochs, spec.epochs)
+    epochs = _kept_epochs(run)
     if not epochs:
         return live(teacher, train), 0
-    settings = {name: value for name, value in spec.model_dump(mode="json").items() if name in _AUGMENTATION}
-    folder = run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps([key, settings]).encode())[:16]
+    folder = _folder(run, key)
     keep(folder, teacher, teach.samples(run).train_inputs, train, spec, epochs, run.progress)
     return replayed(folder, epochs), epochs
+
+
+def _kept_epochs(run: Run) -> int:
+    return min(run.spec.distill.cache_epochs, run.spec.distill.epochs)
+
+
+def _folder(run: Run, key: str) -> Path:
+    """Where the logits of the teacher ``key`` are kept for the run's augmentation."""
+    settings = {
+        name: value for name, value in run.spec.distill.model_dump(mode="json").items() if name in _AUGMENTATION
+    }
+    return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps([key, settings]).encode())[:16]
 
 
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,13 @@ import cluster_tasks
 import numpy as np
 import pytest
 
+from kd_embedded import artifacts, soft_targets
 from kd_embedded.cluster import TRIES, run_tasks
+from kd_embedded.config import parse_config
 from kd_embedded.errors import KdError, ModelError, ToolError
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
+from kd_embedded.stages import plan, teach
 
 _SEEDS = [{"seed": seed} for seed in range(9)]
 
@@ -150,3 +155,51 @@ def test_no_scheduler_and_no_dask_are_one_line(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ToolError, match=r"pip install 'kd-embedded\[cluster\]'"):
         run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path, cluster="tcp://127.0.0.1:1")
+
+
+def _taught(base: Path, **settings: Any) -> Run:
+    """Digits and a tiny teacher; nothing is distilled yet."""
+    spec = parse_config(
+        {
+            "project": {"out": "out"},
+            "data": {"max_per_class": 30},
+            "teacher": {"arch": "mlp", "width": 0.05, "epochs": 1},
+            "student": {"arch": "mlp", "width": 0.25},
+            "distill": {"epochs": 2, **settings},
+        },
+        "kd.toml",
+    )
+    run = Run(spec, base, Progress())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE):
+        run.execute(stage)
+    return run
+
+
+def test_the_teachers_logits_are_the_same_bytes_by_a_worker_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soft_targets, "_SHARD", 1)
+    here, there = (_taught(tmp_path / name, augment_shift=1) for name in ("here", "there"))
+    there.workers = 1
+    for run in (here, there):
+        soft_targets.of_run(run)
+    caches = [next(run.path(artifacts.SOFT_TARGETS).iterdir()) for run in (here, there)]
+    assert caches[0].name == caches[1].name and len(_contents(caches[0])) == 2
+    assert _contents(caches[0]) == _contents(caches[1])
+    tasks: list[int] = []
+    monkeypatch.setattr(soft_targets.cluster, "run_tasks", _counting(tasks))
+    for run in (here, there):
+        soft_targets.clean(run)
+    assert tasks == [3, 3]  # two batches of the training split, one of the validation split
+    assert here.path(artifacts.TEACHER_LOGITS).read_bytes() == there.path(artifacts.TEACHER_LOGITS).read_bytes()
+
+
+def _counting(tasks: list[int]) -> Callable[..., list[Any]]:
+    """``run_tasks``, which notes how many there were."""
+
+    def counting(function: Any, arguments: Any, **how: Any) -> list[Any]:
+        tasks.append(len(arguments))
+        return run_tasks(function, arguments, **how)
+
+    return counting

@@ -12,14 +12,29 @@ from kd_embedded.progress import Progress
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path), default="kd.toml")
 BOARDS = click.option("--board", "boards", multiple=True, metavar="NAME", help="Instead of project.boards; repeatable.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(0), default=0, help="Processes for the teachers' logits; 0: none beside this one."
+)
+CLUSTER = click.option(
+    "--cluster", metavar="ADDRESS", default="", help="A Dask scheduler whose workers compute the teachers' logits."
+)
 FRESH = click.option("--fresh", is_flag=True, help="Do it again, whatever is there.")
 
 
-def one_stage(name: str, progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
+def one_stage(
+    name: str,
+    progress: Progress,
+    config: Path,
+    boards: tuple[str, ...],
+    fresh: bool,
+    workers: int = 0,
+    cluster: str = "",
+) -> Outcome:
     """Does the stage ``name`` alone, on the artifacts of those before it, which must be there and current."""
     from kd_embedded import stages
 
     run = open_run(progress, config, boards)
+    run.workers, run.cluster = workers, cluster
     with run.opened(fresh=False):
         for earlier in stages.ORDER[: stages.ORDER.index(name)]:
             run.require(stages.stage(earlier))
@@ -70,6 +85,10 @@ def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
     }
     lines = [f"{run.folder}: {', '.join(name for name, was in redone.items() if was) or 'all up to date'}"]
     problems: list[str] = []
+    if "examine" in redone:
+        document["warnings"] = artifacts.read_json(run.path(artifacts.EXAMINATION))["warnings"]
+        for warning in () if redone["examine"] else document["warnings"]:  # the stage itself has told them
+            run.progress.say(f"warning: {warning}")
     if "validate" in redone or "report" in redone:
         validation = artifacts.read_json(run.path(artifacts.VALIDATION))
         document |= {"accuracy": validation["accuracy"], "budgets": validation["budgets"]}

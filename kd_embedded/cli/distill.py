@@ -11,7 +11,11 @@ from kd_embedded.progress import Progress
 @_stages.CONFIG
 @_stages.BOARDS
 @_stages.FRESH
+@_stages.WORKERS
+@_stages.CLUSTER
 @verb
-def command(progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool) -> Outcome:
+def command(
+    progress: Progress, config: Path, boards: tuple[str, ...], fresh: bool, workers: int, cluster: str
+) -> Outcome:
     """Distil the teacher into the student of CONFIG (kd.toml)."""
-    return _stages.one_stage("distill", progress, config, boards, fresh)
+    return _stages.one_stage("distill", progress, config, boards, fresh, workers, cluster)
