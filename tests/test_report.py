@@ -411,7 +411,10 @@ _NO_WHEEL = "TFLM did not run here (no wheel): that the board computes these byt
             [_NO_WHEEL, "with the interpreters below"],
         ),
         (
-            {"interpreters": _interpreters(5), "standard": None, "missing_proof": ["tflite-runtime is not installed."]},
+            {
+                **{"interpreters": _interpreters(5), "standard": None, "oracle": "tflm"},
+                "missing_proof": ["tflite-runtime is not installed."],
+            },
             "warn",
             "Not proven",
             ["TensorFlow Lite Micro itself", "tflite-runtime is not installed."],
