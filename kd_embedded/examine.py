@@ -298,7 +298,7 @@ def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iter
         yield (
             f"{whose} is no better than the student alone: {_percent(val['accuracy'])} of the validation samples right,"
             f" and the student trained on the labels alone had {_percent(probe['val_accuracy'])} after {epochs}: "
-            "use a better teacher, or set distill.alpha = 0 and save its time."
+            "expect little of it. Use a better teacher, or compare with distill.alpha = 0."
         )
 
 
