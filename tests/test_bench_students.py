@@ -1,0 +1,148 @@
+"""The bench of students: statistics, rows, and cells for real, resumed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from kd_embedded import bench
+from kd_embedded.artifacts import read_json
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TINY = bench.Case(
+    sections={"data": {"max_per_class": 12}, "teacher": {"arch": "mlp", "width": 0.1, "epochs": 2}},
+    students={"mlp": 0.25},
+    recipes=("alone", "kd"),
+    epochs=2,
+    qat_epochs=1,
+    seeds=1,
+    seconds={"mlp": 0.1},
+    seconds_beside=5.0,
+)
+
+
+def _cell(recipe: str, seed: int, *accuracy: float, **changed: Any) -> dict[str, Any]:
+    return {
+        **{"data": "digits", "student": "mlp", "recipe": recipe, "seed": seed, "epochs": 60, "qat_epochs": 15},
+        **{"used": recipe, "parameters": 100, "accuracy": dict(zip(bench.FORMS, accuracy, strict=False))},
+        **changed,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "quantile"), [([0.5, 0.6], 12.7062), ([0.9, 0.92, 0.94], 4.30265), ([0.1, 0.2, 0.3, 0.2, 0.2], 2.77645)]
+)
+def test_the_interval_is_students(values: list[float], quantile: float) -> None:
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    assert bench.half_width(values) == pytest.approx(quantile * (variance / len(values)) ** 0.5, rel=1e-5)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert bench.half_width([0.9]) is None
+
+
+def test_rows_are_in_the_order_of_recipes_and_forms_and_seeds_ascend() -> None:
+    cells = [
+        _cell("auto", 1, 0.9, 0.9, 0.9, used="dkd"),
+        _cell("kd", 2, 0.8, 0.7, 0.75),
+        _cell("alone", 1, 0.5, 0.5, 0.5, epochs=75, qat_epochs=0),
+        _cell("kd", 1, 0.6, 0.5, 0.55),
+        _cell("alone", 1, 0.4),
+        {**_cell("attention", 1), "refused": "it has no maps"},
+    ]
+    rows = bench.rows(cells, 0.99)
+    assert [(row["recipe"], row["form"], row["epochs"], row["qat_epochs"]) for row in rows[:7]] == [
+        ("alone", "float", 60, 0),
+        ("kd", "float", 60, 0),
+        ("kd", "int8_ptq", 60, 0),
+        ("kd", "int8_qat", 60, 15),
+        ("auto", "float", 60, 0),
+        ("auto", "int8_ptq", 60, 0),
+        ("auto", "int8_qat", 60, 15),
+    ]
+    assert [row["epochs"] for row in rows[7:]] == [75] * 3
+    assert rows[1]["seeds"] == [0.6, 0.8] and rows[1]["mean"] == pytest.approx(0.7)
+    assert rows[1]["ci95"] == pytest.approx(12.7062 * 0.1, rel=1e-5)
+    assert rows[4]["used"] == ["dkd"] and rows[4]["ci95"] is None and rows[4]["teacher"] == 0.99
+
+
+def test_new_rows_take_the_place_of_old_ones() -> None:
+    old = bench.rows([_cell("kd", 1, 0.6, 0.5), _cell("dkd", 1, 0.6)], 0.9)
+    new = bench.rows([_cell("kd", 1, 0.7)], 0.9)
+    merged = bench.merged(old, new)
+    assert [(row["recipe"], row["form"], row["mean"]) for row in merged] == [
+        ("dkd", "float", 0.6),
+        ("kd", "float", 0.7),
+        ("kd", "int8_ptq", 0.5),
+    ]
+
+
+def test_an_assistant_counts_as_a_second_fit() -> None:
+    cells = [{**_cell(recipe, 1), "student": "mlp"} for recipe in ("kd", "teacher_assistant")]
+    once, twice = (60 * bench.minutes([cell]) for cell in cells)
+    assert twice - once == pytest.approx(60 * bench.CASES["digits"].seconds["mlp"])
+
+
+def test_every_student_and_recipe_of_a_case_is_known() -> None:
+    from kd_embedded import students
+
+    for case in bench.CASES.values():
+        assert {*case.students} <= {*students.names()} and {*case.students} == {*case.seconds}
+        assert {*case.recipes} <= {*bench.RECIPES}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """scripts/bench_students as a module, its digits a tiny case."""
+    loader = SourceFileLoader("bench_students", str(_ROOT / "scripts" / "bench_students"))
+    spec = importlib.util.spec_from_loader("bench_students", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bench_students", module)
+    loader.exec_module(module)
+    monkeypatch.setattr(bench, "CASES", {**bench.CASES, "digits": _TINY})
+    return module
+
+
+def test_cells_are_measured_once_and_a_lost_one_comes_back_in_the_same_bytes(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    places = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    first = CliRunner().invoke(script.main, ["--recipes", "attention", "--recipes", "kd", *places])
+    assert first.exit_code == 0, first.output
+    cells = {path: path.read_bytes() for path in (tmp_path / "work" / "digits" / "cells").glob("*.json")}
+    assert len(cells) == 2
+    rows = read_json(tmp_path / "results" / "students.json")
+    assert [(row["recipe"], row["form"], row["epochs"]) for row in rows] == [("kd", form, 2) for form in bench.FORMS]
+    assert all(0.0 < row["mean"] <= 1.0 and row["seeds"] == [row["mean"]] for row in rows)
+    assert (tmp_path / "results" / "students.svg").read_text().count("kd, 2 epochs")
+
+    (lost,) = (path for path, found in cells.items() if b"refused" not in found)
+    kept = ({*cells} - {lost}).pop()
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    again = CliRunner().invoke(script.main, ["--recipes", "attention", "--recipes", "kd", *places])
+    assert again.exit_code == 0, again.output
+    assert lost.read_bytes() == cells[lost] and kept.stat().st_mtime_ns == before
+    assert read_json(tmp_path / "results" / "students.json") == rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "cifar10"], "--cifar goes with --data cifar10"),
+        (["--recipes", "kdd"], "kdd is none of"),
+        (["--students", "resnet8"], "resnet8 is none of"),
+    ],
+)
+def test_wrong_options_are_told(script: ModuleType, arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(script.main, arguments)
+    assert done.exit_code == 2 and said in done.output
