@@ -22,6 +22,8 @@ Array = NDArray[Any]
 
 _BINS = 2048
 _BATCH = 50
+_STEPS = 256
+_VALUES_A_BIN = 20
 _TAIL = 0.0005  # share of the values that "percentile" leaves out at each end
 _SHRINKS = np.linspace(0.3, 1.0, 71)  # what "mse" and "entropy" try of the whole range
 _MANTISSA_BITS = 15
@@ -140,11 +142,20 @@ def _entropy(found: Histogram) -> tuple[float, float]:
     Migacz 2017, "8-bit Inference with TensorRT", with two ends and 256 steps in place of one end and 128. Zero is a
     value of its own after a ReLU and exact whatever the range; its bin counts as much as the larger neighbour.
     """
+    found = _coarse(found)
     counts = found.counts.copy()
-    if found.low <= 0.0 <= found.high and len(counts) > 1:
+    if found.low <= 0.0 <= found.high:
         zero = min(int(-found.low / ((found.high - found.low) / len(counts) or 1.0)), len(counts) - 1)
         counts[zero] = min(counts[zero], max(counts[max(0, zero - 1) : zero + 2][[0, -1]]) or counts[zero])
     return _best_shrink(found, lambda low, high: _divergence(counts, found, low, high))
+
+
+def _coarse(found: Histogram) -> Histogram:
+    """``found`` in bins of twenty values on average, if that leaves one for a step: few values tell no shape."""
+    counts = found.counts
+    while len(counts) > _STEPS and counts.sum() < _VALUES_A_BIN * len(counts):
+        counts = counts.reshape(-1, 2).sum(axis=1)
+    return Histogram(found.low, found.high, counts)
 
 
 def _best_shrink(found: Histogram, cost: Callable[[float, float], float]) -> tuple[float, float]:
@@ -169,9 +180,9 @@ def _divergence(counts: Array, found: Histogram, low: float, high: float) -> flo
     clipped = kept.copy()
     clipped[0] += counts[: inside[0]].sum()
     clipped[-1] += counts[inside[-1] + 1 :].sum()
-    step = np.minimum(np.arange(len(kept)) * 256 // len(kept), 255)
+    step = np.arange(len(kept)) * _STEPS // len(kept)
     filled = (clipped > 0).astype(float)
-    mean = np.bincount(step, kept, 256) / np.maximum(np.bincount(step, filled, 256), 1.0)
+    mean = np.bincount(step, kept) / np.maximum(np.bincount(step, filled), 1.0)
     quantized = mean[step] * filled
     return divergence(clipped, quantized)
 

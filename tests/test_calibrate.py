@@ -102,6 +102,12 @@ def test_entropy_clips_a_rare_far_value_and_keeps_a_level_range() -> None:
     assert calibrate.METHODS["entropy"](_histogram(level))[1] > 0.95
 
 
+def test_entropy_does_not_clip_for_want_of_values() -> None:
+    few = np.random.default_rng(0).normal(0.0, 1.0, 1500)
+    low, high = calibrate.METHODS["entropy"](_histogram(few))
+    assert low < 0.85 * few.min() and high > 0.85 * few.max()
+
+
 def test_divergence_is_the_closed_form() -> None:
     p, q = np.array([0.36, 0.48, 0.16]), np.array([1, 1, 1]) / 3
     assert calibrate.divergence(p, q) == pytest.approx(0.36 * np.log(1.08) + 0.48 * np.log(1.44) + 0.16 * np.log(0.48))

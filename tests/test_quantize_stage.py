@@ -1,0 +1,167 @@
+"""The quantize stage: int8 after training and fine-tuned, the better of the two exported, and said so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kd_embedded import artifacts, data, golden, keras_files, quantize, reference, training
+from kd_embedded.config import parse_config
+from kd_embedded.errors import ModelError
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
+from kd_embedded.stages import distill, plan, teach
+from kd_embedded.stages import quantize as stage
+from kd_embedded.tflite.read import parse_model
+
+_TEACHER = """
+import numpy as np
+CENTERS = np.random.default_rng(1).normal(size=(4, 16))
+def logits(x):
+    return -((x.reshape(len(x), 1, 16) - CENTERS) ** 2).sum(-1) / 2.0
+"""
+
+
+class _Told(Progress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def _write(folder: Path) -> None:
+    generator, centers = np.random.default_rng(3), np.random.default_rng(1).normal(size=(4, 16))
+    arrays: dict[str, Any] = {}
+    for name, count in (("train", 320), ("val", 120), ("test", 40)):
+        y = np.arange(count) % 4
+        points = centers[y] + 1.0 * generator.normal(size=(count, 16))
+        arrays |= {f"x_{name}": points.reshape(-1, 4, 4, 1).astype(np.float32), f"y_{name}": y}
+    np.savez(folder / "data.npz", **arrays)
+    (folder / "own.py").write_text(_TEACHER)
+
+
+def _run(folder: Path, out: str = "out", **quantize_keys: Any) -> Run:
+    document = {
+        "project": {"out": out, "boards": ["esp32"]},
+        "data": {"source": "npz:data.npz"},
+        "teacher": {"kind": "python", "function": "own:logits"},
+        "student": {"arch": "mlp", "width": 0.25},
+        "distill": {"epochs": 6, "batch_size": 32},
+        "quantize": {"representative_samples": 40, "qat_epochs": 3, **quantize_keys},
+    }
+    run = Run(parse_config(document, "kd.toml"), folder, _Told())
+    run.open_folder(fresh=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distilled")
+    _write(folder)
+    run = _run(folder)
+    parts = data.split(run.data, run.spec.data, 1)
+    artifacts.write_npz(run.path(artifacts.SPLITS), train=parts.train, val=parts.val, test=parts.test)
+    run.execute(teach.STAGE)
+    run.execute(distill.STAGE)
+    return folder
+
+
+def _model(run: Run) -> bytes:
+    run.execute(stage.STAGE)
+    return run.path(artifacts.STUDENT_INT8).read_bytes()
+
+
+def _accuracy(run: Run, model: bytes) -> float:
+    val, graph = teach.splits(run).val, parse_model(model, "student")
+    assert graph.input.quant
+    outputs = reference.run(graph, golden.quantize(run.data.inputs(val), graph.input.quant))
+    return float(np.mean(outputs.argmax(1) == run.data.y[val]))
+
+
+def test_the_better_model_is_exported_and_both_figures_are_kept(distilled: Path) -> None:
+    run = _run(distilled)
+    model = _model(run)
+    notes = run.state["quantize"]
+    best = max(notes["ptq"]["val_accuracy"], notes["qat"]["val_accuracy"])
+    assert notes[notes["chosen"]]["val_accuracy"] == best == pytest.approx(_accuracy(run, model))
+    assert notes[notes["chosen"]]["bytes"] == len(model)
+    assert isinstance(run.progress, _Told)
+    (line,) = (line for line in run.progress.lines if "int8 on validation" in line)
+    assert f"{100 * notes['ptq']['val_accuracy']:.2f} % after training" in line and "; exported: " in line
+    assert not run.checkpoint(stage.STAGE).exists()
+
+
+def test_fine_tuning_moves_the_weights_and_keeps_the_ranges(distilled: Path) -> None:
+    run = _run(distilled)
+    made = stage.models(run, keras_files.load(run.path(artifacts.STUDENT)))
+    ptq, qat = (parse_model(made[name], name) for name in ("ptq", "qat"))
+    assert [tensor.quant for tensor in ptq.tensors if tensor.data is None] == [
+        tensor.quant for tensor in qat.tensors if tensor.data is None
+    ]
+    weights, tuned = (graph.tensors[graph.ops[-1].inputs[1]].data for graph in (ptq, qat))
+    assert weights is not None and tuned is not None and not np.array_equal(weights, tuned)
+
+
+def test_a_run_that_was_killed_ends_in_the_same_bytes(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        pass
+
+    run = _run(distilled)
+    student = keras_files.load(run.path(artifacts.STUDENT))
+    whole = stage.models(run, student)["qat"]
+    run.checkpoint(stage.STAGE).unlink()
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    epoch = training._Loop.run_epoch
+
+    def dies(loop: Any) -> dict[str, float]:
+        if loop.epoch == 2:
+            raise KilledError
+        return epoch(loop)
+
+    monkeypatch.setattr(training._Loop, "run_epoch", dies)
+    with pytest.raises(KilledError):
+        stage.models(run, student)
+    monkeypatch.setattr(training._Loop, "run_epoch", epoch)
+    assert run.checkpoint(stage.STAGE).exists()
+    assert stage.models(run, student)["qat"] == whole
+    run.checkpoint(stage.STAGE).unlink()
+
+
+def test_the_converters_own_calibration_is_its_own_model(distilled: Path) -> None:
+    run = _run(distilled, qat_epochs=0, calibration="converter")
+    model = _model(run)
+    student = keras_files.load(run.path(artifacts.STUDENT))
+    train = teach.splits(run).train
+    chosen = data.evenly(run.data.y[train], 40, run.spec.project.seed)
+    inputs = run.data.inputs(train[chosen])
+    assert model == quantize.quantize(student, inputs, plan.settings(run), "student")[0]
+    assert "qat" not in run.state["quantize"] and run.state["quantize"]["chosen"] == "ptq"
+
+
+def test_calibration_picks_the_ranges(distilled: Path) -> None:
+    scales = set()
+    for method in ("minmax", "percentile", "mse", "entropy"):
+        model = parse_model(
+            _model(_run(distilled, qat_epochs=0, calibration=method, representative_samples=300)), method
+        )
+        scales.add(tuple(t.quant.scale for t in model.tensors if t.data is None and t.quant))
+    assert len(scales) == 4
+
+
+def test_a_student_that_cannot_be_fine_tuned_is_refused_before_anything_is_trained(distilled: Path) -> None:
+    import keras
+    from keras import layers
+
+    keras_files.start_tensorflow()
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2DTranspose(4, 3, name="grow")(inputs)
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    keras_files.save(model, distilled / "grown.keras")
+    run = _run(distilled, out="other")
+    spec = run.spec.model_copy(update={"student": run.spec.student.model_copy(update={"file": "grown.keras"})})
+    with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' .* set qat_epochs = 0"):
+        plan.work(Run(spec, distilled, Progress()))
