@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tflite.BuiltinOperator import BuiltinOperator
+from tflite.Model import Model
 from tflite_builder import O, T, build, dense, relu6_alone
 
 from kd_embedded.errors import KdError, ModelError
@@ -186,6 +188,16 @@ def test_options_of_another_op_are_refused(name: str, options: str) -> None:
     model = build([T([1, 4]), T([1, 4])], [O(name, [0, 0], [1], options)])
     with pytest.raises(ModelError, match=f"an operator {name} has {options}"):
         parse_model(model, "some.tflite")
+
+
+@pytest.mark.parametrize("field", [4, 10], ids=["deprecated_builtin_code", "builtin_code"])
+def test_one_field_names_the_op(field: int) -> None:
+    """Files from before 2020 lack the new one; TFLite takes the larger."""
+    model = bytearray(build([T([1, 4]), T([1, 4])], [O("RELU", [0], [1])]))
+    code = Model.GetRootAsModel(model, 0).OperatorCodes(0)._tab
+    assert model[code.Pos + code.Offset(field)] == BuiltinOperator.RELU
+    model[code.Pos + code.Offset(field)] = 0
+    assert parse_model(bytes(model), "model").ops[0].name == "RELU"
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

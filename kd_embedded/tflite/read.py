@@ -34,6 +34,7 @@ from kd_embedded.tflite.graph import Graph, Op, QuantParams, Tensor
 
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
+_BUILTIN_CODE = 10  # where the vtable of an OperatorCode has it
 _MAX_FILE_BYTES = 64 << 20
 _MAX_TENSOR_BYTES = 32 << 20
 _MAX_OPTION_ELEMENTS = 64  # shapes and axes: no op has more
@@ -231,8 +232,7 @@ class _Decoder:
         if not 0 <= raw.OpcodeIndex() < self._model.OperatorCodesLength():
             raise ValueError(f"op {index} names operator code {raw.OpcodeIndex()}")
         code = self._model.OperatorCodes(raw.OpcodeIndex())
-        # schema.fbs, table OperatorCode: the old field holds at most 127, and the larger of both is meant.
-        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        builtin = _builtin_code(code)
         name = BUILTIN_OPCODE2NAME.get(builtin, f"BUILTIN_{builtin}")
         options = _options(raw, name)
         if name == "CUSTOM":
@@ -245,6 +245,17 @@ class _Decoder:
             outputs=self._indices(raw.OutputsLength(), raw.OutputsAsNumpy, tensors, lowest=0),
             options=MappingProxyType(options),
         )
+
+
+def _builtin_code(code: Any) -> int:
+    """Of the two fields the larger one, as TFLite takes it; ``code.BuiltinCode()`` prefers the old one, even if 0.
+
+    Source: tensorflow/lite/schema/schema_utils.cc, GetBuiltinCode.
+    """
+    table = code._tab
+    field = table.Offset(_BUILTIN_CODE)
+    (new,) = struct.unpack_from("<i", table.Bytes, table.Pos + field) if field else (0,)
+    return max(int(new), int(code.DeprecatedBuiltinCode()))
 
 
 def _options(raw: Any, name: str) -> dict[str, Any]:
