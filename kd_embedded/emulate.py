@@ -38,7 +38,7 @@ _COMMENT = re.compile(r"//.*")
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Inputs int8 [N, ...], what the model must compute from them, int8 [N, ...], and who says so."""
+    """Inputs int8 [N, ...], what the model must compute from them [N, ...], int8 or int32, and who says so."""
 
     inputs: NDArray[Any]
     outputs: NDArray[Any]
@@ -162,14 +162,17 @@ def golden_vectors(folder: Path, engine: Engine) -> Vectors:
             todo="give the MODEL.tflite it was made from, or --vectors FILE.npz with inputs x and outputs y_q",
         )
     found = dict(_GOLDEN.findall(path.read_text("utf-8")))
-    arrays = {name: _integers(text) for name, text in found.items()}
-    if set(arrays) != {"inputs", "outputs"}:
+    if set(found) != {"inputs", "outputs"}:
         raise ConfigError("holds no golden vectors", where=str(path), todo="generate the project again")
-    return _checked(arrays["inputs"], arrays["outputs"], engine, str(path), "golden vectors")
+    inputs, outputs = _integers(found["inputs"]).astype(np.int8), _integers(found["outputs"])
+    return _checked(inputs, outputs.astype(engine.output_dtype), engine, str(path), "golden vectors")
 
 
 def load_vectors(path: Path, engine: Engine) -> Vectors:
-    """Vectors for generated C whose model is not at hand: ``x`` and ``y_q`` of an .npz, int8, inputs and outputs."""
+    """Vectors for generated C whose model is not at hand: ``x`` and ``y_q`` of an .npz, inputs and outputs.
+
+    int8; where the model gives indices, ``y_q`` is int32.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("x", "y_q")}
@@ -177,22 +180,23 @@ def load_vectors(path: Path, engine: Engine) -> Vectors:
         raise DataError("no such file", where=str(path)) from None
     except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
         what = f"cannot be read as vectors for generated C: {error}"
-        raise DataError(what, where=str(path), todo="numpy.savez(FILE, x=inputs, y_q=outputs), both int8") from None
+        raise DataError(what, where=str(path), todo="numpy.savez(FILE, x=inputs, y_q=outputs)") from None
     return _checked(arrays["x"], arrays["y_q"], engine, str(path), path.name)
 
 
-def _integers(text: str) -> NDArray[np.int8]:
-    return np.array(re.findall(r"-?\d+", _COMMENT.sub("", text)), np.int64).astype(np.int8)
+def _integers(text: str) -> NDArray[np.int64]:
+    return np.array(re.findall(r"-?\d+", _COMMENT.sub("", text)), np.int64)
 
 
 def _checked(inputs: NDArray[Any], outputs: NDArray[Any], engine: Engine, where: str, oracle: str) -> Vectors:
-    count = inputs.size // engine.input_bytes
-    right = inputs.dtype == outputs.dtype == np.int8 and count > 0
-    if not right or inputs.size != count * engine.input_bytes or outputs.size != count * engine.output_bytes:
+    count, kind = inputs.size // engine.input_bytes, engine.output_dtype
+    right = inputs.dtype == np.int8 and outputs.dtype == kind and count > 0
+    if not right or inputs.size != count * engine.input_bytes or outputs.nbytes != count * engine.output_bytes:
         raise DataError(
             f"{inputs.dtype} {list(inputs.shape)}, {outputs.dtype} {list(outputs.shape)} are no vectors of this model",
             where=where,
-            todo=f"it takes {engine.input_bytes} int8 values and gives {engine.output_bytes}",
+            todo=f"it takes {engine.input_bytes} int8 values and gives {engine.output_bytes // kind.itemsize}"
+            + ("" if kind == np.int8 else f" {kind}"),
         )
     return Vectors(inputs.reshape(count, -1), outputs.reshape(count, -1), oracle)
 
@@ -215,7 +219,7 @@ def _emulate(job: _Job, vectors: Vectors, macs: int, *, profile: bool, count: bo
     image = job.image("image")
     ran = qemu.run(image, vectors.inputs)
     wanted = vectors.outputs.reshape(len(vectors.inputs), -1)
-    compared = difference(wanted.astype(np.int8), ran.outputs)
+    compared = difference(wanted, ran.outputs)
     emulated = image.machine is not None
     counted = trace(image, vectors.inputs[:1]) if emulated and count else None
     return Emulation(
@@ -281,8 +285,8 @@ def _first_op(
     last_call = {int(op): number for number, op in enumerate(ops)}
     for op in graph.ops:
         for tensor in written.get(op.index, ()):
-            offset, expected = program.plan.offsets[tensor], right[tensor].reshape(-1).view(np.int8)
-            value = arenas[last_call[op.index] + 1, offset : offset + expected.size]
+            offset, expected = program.plan.offsets[tensor], right[tensor].reshape(-1)
+            value = arenas[last_call[op.index] + 1, offset : offset + expected.nbytes].view(expected.dtype)
             wrong = np.flatnonzero(value != expected)
             if len(wrong):
                 at = int(wrong[0])

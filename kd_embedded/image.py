@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from kd_embedded import resources
 from kd_embedded.codegen.c_source import account
@@ -39,12 +42,24 @@ class Engine:
         return int(self.macro("OUTPUT_BYTES"))
 
     @property
+    def output_dtype(self) -> np.dtype[Any]:
+        """int8, or int32 where the model gives indices."""
+        declared = re.search(rf"^const (int8|int32)_t \*{self.name}_output\(void\);", self._declarations, re.M)
+        if not declared:
+            raise ConfigError(f"does not declare {self.name}_output", where=str(self.header))
+        return np.dtype(declared[1]).newbyteorder("<")
+
+    @property
+    def _declarations(self) -> str:
+        return self.header.read_text("utf-8")
+
+    @property
     def input_bytes(self) -> int:
         return int(self.macro("INPUT_BYTES"))
 
     def macro(self, name: str) -> str:
         """The value of ``NAME_...`` in the header."""
-        found = re.search(rf"^#define {self.name.upper()}_{name} (\S+)$", self.header.read_text("utf-8"), re.M)
+        found = re.search(rf"^#define {self.name.upper()}_{name} (\S+)$", self._declarations, re.M)
         if not found:
             raise ConfigError(f"does not define {self.name.upper()}_{name}", where=str(self.header))
         return found[1]

@@ -19,9 +19,9 @@ _SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 
 @dataclass(frozen=True, eq=False)
 class Ran:
-    """``outputs`` int8 [N, OUTPUT_BYTES]; ``stack`` bytes that the first run took, None where not measured."""
+    """``outputs`` [N, values], of the engine's type; ``stack`` bytes of the first run, None where not measured."""
 
-    outputs: NDArray[np.int8]
+    outputs: NDArray[Any]
     stack: int | None
 
 
@@ -67,7 +67,7 @@ def read_outputs(image: Image, count: int) -> Ran:
         raise ToolError(
             f"ran {ran} of {count} inputs", where=f"the model on {image.core.name}", todo="nothing is proven"
         )
-    return Ran(outputs.reshape(count, size), int(report[1]) if report[1] >= 0 else None)
+    return Ran(outputs.reshape(count, size).view(image.engine.output_dtype), int(report[1]) if report[1] >= 0 else None)
 
 
 def read_profile(image: Image) -> tuple[NDArray[np.int32], NDArray[np.int8]]:

@@ -30,6 +30,7 @@ _OPS = [name for name in CASES if ops.spec(name).lower is not None]
 _KERNELS = [
     "add_exact",
     "add_linear",
+    "arg_max",
     "average_pool_2d",
     "clip",
     "log_softmax",

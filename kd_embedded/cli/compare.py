@@ -43,7 +43,7 @@ def command(progress: Progress, models: tuple[Path, ...], cores: tuple[str, ...]
 def _model(path: Path, cores: list[Any], task: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from kd_embedded.tflite.check import tflm_departures
+    from kd_embedded.tflite.check import reference_departures, tflm_departures
     from kd_embedded.tflite.read import parse_model, read_bytes
 
     data = read_bytes(path)
@@ -52,8 +52,13 @@ def _model(path: Path, cores: list[Any], task: Any) -> dict[str, Any]:
     for core in cores:
         rows.append(_aot(data, path, core))
         task.advance()
-    departures = [asdict(departure) for departure in tflm_departures(graph)]
-    return {"model": str(path), "sha256": graph.sha256, "rows": rows, "tflm_departures": departures}
+    return {
+        "model": str(path),
+        "sha256": graph.sha256,
+        "rows": rows,
+        "tflm_departures": [asdict(departure) for departure in tflm_departures(graph)],
+        "reference_departures": [asdict(departure) for departure in reference_departures(graph)],
+    }
 
 
 def _tflm(data: bytes, graph: Graph) -> dict[str, Any]:
@@ -85,7 +90,11 @@ def _text(entry: dict[str, Any]) -> str:
     head = ("ENGINE", "CORE", "BYTES", "FLASH", "CODE", "CONSTANTS", "WEIGHTS", "RAM", "ARENA", "STACK", "INSTRUCTIONS")
     rows = [_row(row) for row in entry["rows"]]
     refused = [f"{_who(row)}: {row['refused']}" for row in entry["rows"] if row["refused"]]
-    departures = [f"TFLM departs at op {d['op_index']} ({d['op_name']}): {d['why']}" for d in entry["tflm_departures"]]
+    departures = [
+        f"{who} at op {d['op_index']} ({d['op_name']}): {d['why']}"
+        for who, key in (("TFLM departs", "tflm_departures"), ("BUILTIN_REF is wrong", "reference_departures"))
+        for d in entry[key]
+    ]
     notes = ["tflm: the model file and the arena alone; its code is not built here, and the arena is a 64-bit host's"]
     return "\n".join(
         [entry["model"], *columns([head, *rows], right=range(3, len(head))), *notes, *refused, *departures]

@@ -43,7 +43,7 @@ def _document(data: bytes, graph: Graph, engine: str) -> dict[str, Any]:
     from kd_embedded.boards import load_boards
     from kd_embedded.config import CodegenSpec
     from kd_embedded.tflite.analyze import analyze
-    from kd_embedded.tflite.check import tflm_departures
+    from kd_embedded.tflite.check import reference_departures, tflm_departures
     from kd_embedded.tflite.read import parse_model
 
     analysis = analyze(graph)
@@ -63,6 +63,7 @@ def _document(data: bytes, graph: Graph, engine: str) -> dict[str, Any]:
         "output": _tensor(graph.output),
         "tensors": [_tensor(tensor) for tensor in graph.tensors],
         "departures": [asdict(departure) for departure in tflm_departures(graph)],
+        "reference_departures": [asdict(departure) for departure in reference_departures(graph)],
         "boards": {name: asdict(found) for name, found in fits.items()},
     }
 
@@ -98,7 +99,13 @@ def _text(where: str, graph: Graph, document: Mapping[str, Any]) -> str:
         for op in document["ops"]
     ]
     total = ("", "in all", "", f"{document['macs']:,}", f"{document['weight_bytes']:,}")
-    departures = [f"  op {found['op_index']} ({found['op_name']}): {found['why']}" for found in document["departures"]]
+    departures = {
+        who: [f"  op {found['op_index']} ({found['op_name']}): {found['why']}" for found in document[key]]
+        for who, key in (
+            ("TensorFlow Lite Micro computes these ops differently:", "departures"),
+            ("BUILTIN_REF of tflite-runtime computes these ops wrongly:", "reference_departures"),
+        )
+    }
     return "\n".join(
         [
             f"{where}: {document['model_bytes']:,} bytes, {len(graph.ops)} ops, {len(graph.tensors)} tensors",
@@ -107,7 +114,7 @@ def _text(where: str, graph: Graph, document: Mapping[str, Any]) -> str:
             f"input   {_edge(document['input'])}",
             f"output  {_edge(document['output'])}",
             f"arena   {document['arena_bytes']:,} bytes, {arena}",
-            *(["", "TensorFlow Lite Micro computes these ops differently:", *departures] if departures else []),
+            *(line for who, lines in departures.items() if lines for line in ("", who, *lines)),
             "",
             *_boards(document["boards"]),
         ]
@@ -123,6 +130,8 @@ def _boards(boards: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _edge(tensor: Mapping[str, Any]) -> str:
+    if tensor["scale"] is None:
+        return f"{tensor['dtype']} {_shape(tensor['shape'])}, indices of classes, tensor {tensor['name']}"
     formula = f"real = {tensor['scale']:.9g} * (q - {tensor['zero_point']})".replace("- -", "+ ")
     return f"{tensor['dtype']} {_shape(tensor['shape'])}, {formula}, tensor {tensor['name']}"
 

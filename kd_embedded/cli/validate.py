@@ -80,10 +80,12 @@ def _text(document: Mapping[str, Any]) -> str:
         accuracy.append(f"  {'95 % interval':14} {100 * low:6.2f} to {100 * high:.2f} %")
     proof = [f"  {_proof(name, entry)}" for name, entry in document["interpreters"].items()]
     oracle = document["oracle"] or "none here"
+    wrong = [f"op {d['op_index']} ({d['op_name']}) is {d['why']}" for d in document["reference_departures"]]
     blocks = [
         *(["accuracy:", *accuracy] if accuracy else []),
         f"interpreters (reference: {oracle}):",
         *proof,
+        *wrong,
         *(f"not proven: {line}" for line in document["missing_proof"]),
     ]
     return "\n".join(blocks)

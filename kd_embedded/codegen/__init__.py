@@ -18,7 +18,9 @@ from kd_embedded.config import CodegenSpec
 from kd_embedded.errors import ConfigError, DataError, KdError
 from kd_embedded.fit import Fit
 from kd_embedded.golden import FEWEST, Golden, from_npz, from_random
+from kd_embedded.ops.spec import elements
 from kd_embedded.program import Optimize
+from kd_embedded.tflite.classes import class_count, index_op
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import read_bytes
 
@@ -191,9 +193,9 @@ def plan(
 
 
 def _check_labels(labels: Sequence[str], graph: Graph, where: str) -> None:
-    outputs = _elements(graph.output)
-    if labels and len(labels) != outputs:
-        raise DataError(f"{len(labels)} labels for {outputs} outputs", where=where, todo="give one for each output")
+    classes = class_count(graph)
+    if labels and len(labels) != classes:
+        raise DataError(f"{len(labels)} labels for {classes} outputs", where=where, todo="give one for each output")
     for label in labels:
         if "\0" in label:
             raise DataError(f"the label {label!r} holds a NUL, which ends a C string", where=where, todo="rename it")
@@ -267,19 +269,35 @@ def _model_context(
         "model_bytes": len(data),
         "tool_text": literals.string(_TOOL),
         "input": _tensor_context(graph.input),
-        "output": _tensor_context(graph.output),
+        "output": _output_context(graph),
         "labels": [literals.string(label) for label in labels],
         "provenance": [(literals.string(key), literals.string(value)) for key, value in told],
         "provenance_comments": told,
     }
 
 
+def _output_context(graph: Graph) -> dict[str, object]:
+    """``length`` is how the C++ names the number of values; int32 ``indices`` have no scale and zero point."""
+    if index_op(graph) is None:
+        return {**_tensor_context(graph.output), "indices": False, "type": "int8_t", "length": "kOutputBytes"}
+    text = f"int32 {_shape(graph.output)}, classes 0 to {class_count(graph) - 1}"
+    return {
+        "bytes": graph.output.bytes,
+        "count": elements(graph.output),
+        "comment": text,
+        "text": literals.string(text),
+        "indices": True,
+        "type": "int32_t",
+        "length": "kOutputCount",
+    }
+
+
 def _tensor_context(tensor: Tensor) -> dict[str, object]:
     assert tensor.quant is not None  # checked_graph has seen to it
-    scale, zero_point, shape = tensor.quant.scale[0], tensor.quant.zero_point[0], "x".join(map(str, tensor.shape))
-    text = f"int8 {shape}, real = {literals.real(scale)[:-1]} * (q - {zero_point})".replace("- -", "+ ")
+    scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
+    text = f"int8 {_shape(tensor)}, real = {literals.real(scale)[:-1]} * (q - {zero_point})".replace("- -", "+ ")
     return {
-        "bytes": _elements(tensor),
+        "bytes": tensor.bytes,
         "scale": literals.real(scale),
         "zero_point": zero_point,
         "comment": text,
@@ -304,9 +322,9 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
     return {
         "comment": comment,
         "input_rows": literals.integer_rows(golden.x_q[index]),
-        "output_rows": literals.integer_rows(golden.y_q[index]),
+        "output_rows": literals.integer_rows(golden.y_q[index : index + 1]),
     }
 
 
-def _elements(tensor: Tensor) -> int:
-    return tensor.bytes  # int8: one byte each
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))

@@ -21,6 +21,7 @@ from kd_embedded.codegen.names import symbol_prefix
 from kd_embedded.codegen.render import environment
 from kd_embedded.program import Alias, Array, Call, Family, Place, Repeat, Step, Stream
 from kd_embedded.resources import templates_dir
+from kd_embedded.tflite.classes import class_count, index_op
 from kd_embedded.tflite.graph import Graph, Op, Tensor
 
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t", "uint32": "uint32_t"}
@@ -102,7 +103,7 @@ def _context(program: Program, name: str, header: str, flash: Flash) -> dict[str
         "header": header,
         "sha256": program.graph.sha256,
         "input": _edge(program, program.input),
-        "output": _edge(program, program.output),
+        "output": _output(program),
         "macs": sum(program.macs.values()) - sum(saving.macs for saving in program.savings),
         "dead": sum(saving.channels_before - saving.channels for saving in program.savings),
         "ops": len(program.graph.ops),
@@ -120,6 +121,22 @@ def _needs(program: Program) -> tuple[str, str] | None:
     """The macro of the instructions that the program's kernels use, and whom they are for; None for portable ones."""
     family = program.target.family
     return _NEEDS[family] if any(kernel.endswith(f"_{family}") for kernel in program.kernels) else None
+
+
+def _output(program: Program) -> dict[str, object]:
+    graph, tensor = program.graph, program.output
+    indices = index_op(graph) is not None
+    if not indices:
+        return {**_edge(program, tensor), "indices": False, "type": "int8_t"}
+    classes = class_count(graph)
+    return {
+        "bytes": tensor.bytes,
+        "offset": program.plan.offsets[tensor.index],
+        "comment": f"int32 {_shape(tensor)}, classes 0 to {classes - 1}",
+        "indices": True,
+        "type": "int32_t",
+        "classes": classes,
+    }
 
 
 def _edge(program: Program, tensor: Tensor) -> dict[str, object]:

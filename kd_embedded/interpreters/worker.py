@@ -88,7 +88,12 @@ def _load(name: str, model: bytes, keep: bool = False) -> Interpreter:
 
 def _run(request: Mapping[str, Array]) -> dict[str, Any]:
     interpreter = _load(str(request["name"]), request["model"].tobytes())
-    return {"outputs": np.concatenate([interpreter.invoke(sample[np.newaxis]) for sample in request["inputs"]])}
+    return {"outputs": _run_all(interpreter, request["inputs"])}
+
+
+def _run_all(interpreter: Interpreter, inputs: Array) -> Array:
+    """The outputs one behind the other; a scalar counts as a row."""
+    return np.concatenate([np.atleast_1d(interpreter.invoke(sample[np.newaxis])) for sample in inputs])
 
 
 def _batch(request: Mapping[str, Array], progress: Path) -> dict[str, Any]:
@@ -99,8 +104,7 @@ def _batch(request: Mapping[str, Array], progress: Path) -> dict[str, Any]:
         for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             try:
                 interpreter = _load(name, models[start:end])
-                outputs = [interpreter.invoke(sample[np.newaxis]) for sample in request[f"inputs_{i}"]]
-                response[f"outputs_{i}"] = np.concatenate(outputs)
+                response[f"outputs_{i}"] = _run_all(interpreter, request[f"inputs_{i}"])
             except Exception as error:  # as in main: a refusal, here of one model
                 response[f"refused_{i}"] = np.array(_one_line(error))
             done.write(b"1")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from tflite.TensorType import TensorType
+from tflite_builder import T
 
 from fuzz.build import Case, Model
 from fuzz.draw import Draw
@@ -191,6 +194,19 @@ def _reduce(name: str, draw: Draw) -> Case:
     return model.case(name, [output])
 
 
+def _arg_extremum(name: str, draw: Draw) -> Case:
+    """Few different values at times, so that there are equals; the output has an axis at least."""
+    model, shape = Model(draw), _shape(draw, 2)
+    source, axis = model.source(shape), draw.below(len(shape))
+    given = model.constant([axis - len(shape) if draw.chance(2) else axis])
+    output = model.add(T([size for i, size in enumerate(shape) if i != axis], "int32", None))
+    options = "ArgMaxOptions" if name == "ARG_MAX" else "ArgMinOptions"
+    model.op(name, [source, given], [output], options, 2, OutputType=TensorType.INT32)
+    few = draw.chance(2)
+    case = model.case(name, [output])
+    return replace(case, inputs=case.inputs // 64) if few else case
+
+
 CASES: dict[str, Callable[[Draw], Case]] = {
     "ADD": partial(_binary, "ADD", "AddOptions"),
     "SUB": partial(_binary, "SUB", "SubOptions"),
@@ -220,4 +236,6 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     "SUM": partial(_reduce, "SUM"),
     "REDUCE_MAX": partial(_reduce, "REDUCE_MAX"),
     "REDUCE_MIN": partial(_reduce, "REDUCE_MIN"),
+    "ARG_MAX": partial(_arg_extremum, "ARG_MAX"),
+    "ARG_MIN": partial(_arg_extremum, "ARG_MIN"),
 }

@@ -93,9 +93,9 @@ class Model:
         self.op("RESHAPE", [source, self.constant(self.shape(output))], [output], "ReshapeOptions")
 
     def case(self, name: str, outputs: Sequence[int]) -> Case:
-        """The finished model; several outputs are joined, and one without a batch of 1 is reshaped."""
-        shape = self.shape(outputs[0])
-        if len(outputs) > 1 or len(shape) < 2 or shape[0] != 1:
+        """The finished model; several outputs are joined, and one of int8 without a batch of 1 is reshaped."""
+        shape, indices = self.shape(outputs[0]), self.tensors[outputs[0]].dtype == "int32"
+        if not indices and (len(outputs) > 1 or len(shape) < 2 or shape[0] != 1):
             flat = []
             for index in outputs:
                 flat.append(self.activation([1, math.prod(self.shape(index))], (0.5, 0)))

@@ -98,12 +98,12 @@ class Runner:
             died = self._start(program)
             outputs = np.fromfile(self._folder / "outputs", np.int8)
             for model in rest:
-                shape = (len(model.case.inputs), *model.program.output.shape[1:])
-                size = int(np.prod(shape))
+                output = model.program.output
+                size = len(model.case.inputs) * output.bytes
                 if len(outputs) < size:
                     found.append(ModelError(f"died: {died}", where=self._leg.name))
                     break
-                found.append(outputs[:size].reshape(shape))
+                found.append(outputs[:size].view(output.dtype).reshape(-1, *output.shape[1:]))
                 outputs = outputs[size:]
         return found
 

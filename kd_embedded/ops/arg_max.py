@@ -1,0 +1,7 @@
+"""ARG_MAX: where the largest value along an axis stands."""
+
+from __future__ import annotations
+
+from kd_embedded.ops._arg_extreme import arg_extreme_op
+
+OP = arg_extreme_op("ARG_MAX", largest=True)
