@@ -59,20 +59,22 @@ _CASES: dict[str, dict[str, Any]] = {
 
 
 class _Clock(Progress):
-    """Seconds of each epoch of a fit."""
+    """Seconds of each epoch of a fit, and those of all cores together."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
+        self.busy: list[float] = []
 
     @contextmanager
     def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
-        clock, last = self, [time.perf_counter()]
+        clock, last = self, [time.perf_counter(), time.process_time()]
 
         class _Lap(Task):
             def advance(self, **figures: float) -> None:
-                now = time.perf_counter()
-                clock.epochs.append(now - last[0])
-                last[0] = now
+                now = [time.perf_counter(), time.process_time()]
+                clock.epochs.append(now[0] - last[0])
+                clock.busy.append(now[1] - last[1])
+                last[:] = now
 
         yield _Lap()
 
@@ -101,9 +103,11 @@ class _Case:
         self.folder = tempfile.TemporaryDirectory()  # of kept logits
         self.keeping = 0.0  # seconds that an epoch of them takes
 
-    def fit(self, model: Any, spec: Any, objective: training.Objective, seed: int) -> list[float]:
-        """Trains ``model`` and returns the seconds of its epochs."""
-        clock = _Clock()
+    def fit(
+        self, model: Any, spec: Any, objective: training.Objective, seed: int, clock: _Clock | None = None
+    ) -> _Clock:
+        """Trains ``model`` and returns the clock of its epochs."""
+        clock = clock or _Clock()
         with tempfile.TemporaryDirectory() as folder:
             training.fit(
                 model,
@@ -116,7 +120,7 @@ class _Case:
                 title=self.name,
                 progress=clock,
             )
-        return clock.epochs
+        return clock
 
     def student(self, seed: int) -> Any:
         return students.build(self.spec["student"], self.data.input_shape, self.data.classes, seed, Path())
@@ -176,7 +180,7 @@ def _epoch_seconds(case: _Case) -> dict[str, float]:
     for _ in range(_ROUNDS):
         for name in _WAYS:
             spec, objective = case.way(name)
-            seconds[name] += case.fit(case.student(1), _timed(spec, case), objective, 1)[1:]
+            seconds[name] += case.fit(case.student(1), _timed(spec, case), objective, 1).epochs[1:]
         seconds["keras_distiller"] += _keras_distiller(case, _timed(case.spec["distill"], case))[1:]
     return {name: statistics.median(values) for name, values in seconds.items()} | {"keeping": case.keeping}
 
@@ -189,46 +193,49 @@ class _Stopwatch:
     """Stands in for ahead(): seconds spent in preparing (in the thread), and in waiting for it (in the loop)."""
 
     def __init__(self, threaded: bool) -> None:
-        self.prepared = self.waited = 0.0
         self._run = ahead if threaded else map
+        self._prepared: list[float] = []
+        self._waited: list[float] = []
 
     def __call__(self, prepare: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Training and validation batches come in turn, so an epoch is two calls."""
+        self._prepared.append(0.0)
+        self._waited.append(0.0)
+
         def timed(item: Any) -> Any:
             began = time.perf_counter()
             made = prepare(item)
-            self.prepared += time.perf_counter() - began
+            self._prepared[-1] += time.perf_counter() - began
             return made
 
         made = iter(self._run(timed, items))
         while True:
             began = time.perf_counter()
-            try:
-                item = next(made)
-            except StopIteration:
+            item = next(made, None)
+            self._waited[-1] += time.perf_counter() - began
+            if item is None:
                 return
-            self.waited += time.perf_counter() - began
             yield item
+
+    def laps(self, what: str) -> list[float]:
+        """Seconds "prepared" or "waited" in each epoch."""
+        seconds = self._prepared if what == "prepared" else self._waited
+        return [sum(pair) for pair in zip(seconds[::2], seconds[1::2], strict=True)]
 
 
 def _profile(case: _Case) -> None:
     """Prints where the epochs of each way of training go, with the thread and without it."""
-    print(f"{case.name}: seconds an epoch, of them prepared and waited for; cores busy")
+    print(f"{case.name}: seconds of an epoch; of all cores; preparing batches; waiting for them")
+    epochs = case.spec["timed_epochs"]
     for name in _WAYS:
         spec, objective = case.way(name)
         for threaded in (True, False):
-            watch = _Stopwatch(threaded)
+            watch, clock = _Stopwatch(threaded), _Clock()
             with mock.patch.object(training, "ahead", watch):
-                student, epochs = case.student(1), case.spec["timed_epochs"]
-                case.fit(student, _timed(spec, case).model_copy(update={"epochs": 1}), objective, 1)  # compiles
-                busy, began = time.process_time(), time.perf_counter()
-                watch.prepared = watch.waited = 0.0
-                laps = case.fit(student, _timed(spec, case), objective, 1)
-                wall, busy = time.perf_counter() - began, time.process_time() - busy
-            how = "a batch ahead" if threaded else "one by one"
-            print(
-                f"  {name:20} {how:13} {statistics.median(laps[1:]):.3f}, {watch.prepared / (epochs + 1):.3f}, "
-                f"{watch.waited / (epochs + 1):.3f}; {busy / wall:.2f}"
-            )
+                case.fit(case.student(1), _timed(spec, case), objective, 1, clock)
+            figures = (clock.epochs[1:], clock.busy[1:], watch.laps("prepared")[1:], watch.laps("waited")[1:])
+            shown = ", ".join(f"{sum(values) / epochs:.3f}" for values in figures)
+            print(f"  {name:20} {'a batch ahead' if threaded else 'one by one':13} {shown}")
 
 
 def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:

@@ -98,8 +98,14 @@ def _distilled(recipe: str, checkpoint: Path, progress: Progress) -> tuple[train
     return history, [variable.numpy() for variable in student.variables]
 
 
-@pytest.mark.parametrize("recipe", recipes.names())
-def test_every_recipe_takes_steps_and_resumes_to_the_same_bytes(
+@pytest.mark.parametrize("recipe", sorted({*recipes.names()} - {"hints", "kd"}))
+def test_every_recipe_teaches(tmp_path: Path, recipe: str) -> None:
+    history, _ = _distilled(recipe, tmp_path / "checkpoint.npz", Progress())
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.parametrize("recipe", ["kd", "hints"])
+def test_a_killed_distillation_resumes_to_the_same_bytes_projectors_included(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
