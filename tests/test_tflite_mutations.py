@@ -96,9 +96,9 @@ def test_mutants_end_in_a_kd_error_or_a_result(part: int) -> None:
     for name in sorted(MODELS)[part::4]:
         for _ in range(60):
             data = mutate(MODELS[name], rng)
-            start = time.perf_counter()
+            start = time.process_time()
             survivors += outcome(data) is not None
-            slowest = max(slowest, time.perf_counter() - start)
+            slowest = max(slowest, time.process_time() - start)
             assert slowest < _SLOW_S, (name, slowest)
     assert survivors > 100  # the mutator leaves many models whole enough to get to the end
     unit = 1 if sys.platform == "darwin" else 1024
@@ -143,6 +143,6 @@ def test_what_mutants_have_found(tensors: list[T], op: O, words: str) -> None:
 def test_a_model_of_very_many_channels_is_not_searched_for_dead_ones() -> None:
     width = 200_000
     model = build([T([1, width]), T([1, width], scale=0.2)], [O("RELU", [0], [1])])
-    start = time.perf_counter()
+    start = time.process_time()
     assert aot.compile_graph(parse_model(model, "m"), Target()).arena_bytes >= width
-    assert time.perf_counter() - start < _SLOW_S
+    assert time.process_time() - start < _SLOW_S
