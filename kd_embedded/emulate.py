@@ -24,7 +24,7 @@ from kd_embedded.compare import Difference, difference
 from kd_embedded.cores import Core
 from kd_embedded.cycles import estimate, load_table
 from kd_embedded.errors import ConfigError, DataError
-from kd_embedded.golden import load_samples, random_inputs
+from kd_embedded.golden import load_arrays, load_samples, random_inputs
 from kd_embedded.image import OPTIMIZE_FLAGS, Engine, Flash, Image, build, find_engine
 from kd_embedded.program import Alias, Optimize, Target
 from kd_embedded.trace import Trace, trace
@@ -173,14 +173,9 @@ def load_vectors(path: Path, engine: Engine) -> Vectors:
 
     int8; where the model gives indices, ``y_q`` is int32.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("x", "y_q")}
-    except FileNotFoundError:
-        raise DataError("no such file", where=str(path)) from None
-    except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise
-        what = f"cannot be read as vectors for generated C: {error}"
-        raise DataError(what, where=str(path), todo="numpy.savez(FILE, x=inputs, y_q=outputs)") from None
+    arrays = load_arrays(path, "x", "y_q")
+    if len(arrays) < 2:
+        raise DataError("lacks x or y_q", where=str(path), todo="numpy.savez(FILE, x=inputs, y_q=outputs)")
     return _checked(arrays["x"], arrays["y_q"], engine, str(path), path.name)
 
 

@@ -156,20 +156,21 @@ def load_samples(path: Path, graph: Graph, *, fewest: int = 1) -> tuple[NDArray[
 
     Raises DataError as ``from_npz`` does, and where there are fewer than ``fewest`` rows.
     """
-    arrays = _load(path)
+    arrays = load_arrays(path, "x", "y")
     x, y = _inputs(path, arrays, graph, fewest), _labels(path, arrays, graph)
     if graph.input.quant is None:
         raise ModelError("the input has no quantization parameters", where=graph.name, todo="convert to full int8")
     return x if x.dtype == np.int8 else quantize(x, graph.input.quant), y
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Those of the arrays ``names`` that the .npz at ``path`` holds. Raises DataError where it is none."""
     try:
         archive = np.load(path, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise ValueError("one bare array")
         with archive:
-            return {name: archive[name] for name in archive.files if name in ("x", "y")}
+            return {name: archive[name] for name in archive.files if name in names}
     except FileNotFoundError:
         raise DataError("no such file", where=str(path)) from None
     except Exception as error:  # NumPy raises whatever zipfile, zlib and its own parser raise

@@ -243,5 +243,5 @@ def test_vectors_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="are no vectors of this model"):
         load_vectors(tmp_path / "none.npz", engine)
     np.savez(tmp_path / "without.npz", x=INPUTS)
-    with pytest.raises(DataError, match="cannot be read as vectors"):
+    with pytest.raises(DataError, match="lacks x or y_q: numpy.savez"):
         load_vectors(tmp_path / "without.npz", engine)
