@@ -219,7 +219,7 @@ def test_weights_of_the_training_samples(tmp_path: Path) -> None:
     assert np.array_equal(found.weights[splits.train], splits.train)
 
 
-def test_unlabelled_inputs_come_last_and_in_no_split(tmp_path: Path) -> None:
+def test_unlabelled_inputs_come_last_in_the_data_and_in_the_training_split(tmp_path: Path) -> None:
     extra = np.random.default_rng(1).random((7, 6, 5), np.float32)
     np.savez(tmp_path / "more.npz", x=extra)
     labelled, _ = _load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)})
@@ -228,7 +228,10 @@ def test_unlabelled_inputs_come_last_and_in_no_split(tmp_path: Path) -> None:
     assert np.array_equal(found.x[60:, ..., 0], extra)
     assert np.array_equal(found.x[:60], labelled.x)
     assert (found.y[60:] == -1).all() and found.weights is not None and found.weights[60:].tolist() == [1.0] * 7
-    assert np.array_equal(np.sort(np.concatenate([splits.train, splits.val, splits.test])), np.arange(60))
+    assert np.array_equal(np.sort(np.concatenate([splits.train, splits.val, splits.test])), np.arange(67))
+    assert splits.train[-7:].tolist() == found.unlabelled.tolist()
+    _, few = _load(tmp_path, _arrays(), unlabelled="npz:more.npz", max_per_class=2)
+    assert (len(few.train), len(few.val), len(few.test)) == (6 + 7, 6, 6)
     spec = DataSpec(source="npz:data.npz", unlabelled="npz:more.npz")
     before = data.fingerprint(spec, tmp_path)
     assert before != data.fingerprint(DataSpec(source="npz:data.npz"), tmp_path)

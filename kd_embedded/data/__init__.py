@@ -70,7 +70,10 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Disjoint sample indices, int64, ascending. Nobody reads ``test`` before validation."""
+    """Disjoint sample indices, int64, ascending. Nobody reads ``test`` before validation.
+
+    ``train`` ends in the unlabelled samples: the student learns them from the teacher, all else leaves them out.
+    """
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
@@ -121,7 +124,8 @@ def split(data: Data, spec: DataSpec, seed: int) -> Splits:
     if missing:
         name = data.class_names[missing[0]]
         raise DataError(f"class {name!r} has no training sample", where=spec.source, todo="add samples of it")
-    return Splits(*found)
+    train, val, test = found
+    return Splits(np.concatenate([train, data.unlabelled]), val, test)
 
 
 def evenly(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

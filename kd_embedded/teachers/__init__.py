@@ -65,9 +65,15 @@ class Job:
     data_sha256: str
     fit: Callable[[Any, FitSpec, int], list[dict[str, float]]]
 
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Positions in ``Data.x`` of the training samples that have a label."""
+        train = self.splits.train
+        return train[self.data.y[train] >= 0]
+
     def sample(self, count: int = _SAMPLE) -> NDArray[np.int64]:
         """Positions in ``Data.x`` of at most ``count`` training samples, in turn from each class."""
-        train = self.splits.train
+        train = self.labelled
         return train[data_sets.evenly(self.data.y[train], count, self.seed)]
 
 

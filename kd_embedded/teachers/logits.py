@@ -104,7 +104,7 @@ def _values(logits: NDArray[Any], job: Job) -> NDArray[np.float32]:
 
 
 def _rows(indices: NDArray[Any] | None, count: int, job: Job) -> NDArray[np.int64]:
-    """int64 [N], see Table. Raises ModelError unless all samples of the splits, and the unlabelled, have a row."""
+    """int64 [N], see Table. Raises ModelError unless all samples of the splits have a row."""
     samples, where = len(job.data.x), job.spec.file
     if indices is None:
         if count != samples:
@@ -119,7 +119,7 @@ def _rows(indices: NDArray[Any] | None, count: int, job: Job) -> NDArray[np.int6
         raise ModelError(what, where=where, todo=_AGAIN)
     rows = np.full(samples, -1, np.int64)
     rows[indices] = np.arange(count)
-    needed = np.concatenate([job.splits.train, job.splits.val, job.splits.test, job.data.unlabelled])
+    needed = np.concatenate([job.splits.train, job.splits.val, job.splits.test])
     without = needed[rows[needed] < 0]
     if len(without):
         what = f"has no row for {len(without)} of {len(needed)} samples, {without.min()} the first"

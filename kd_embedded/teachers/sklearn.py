@@ -159,7 +159,7 @@ def _named(parameters: dict[str, Any]) -> list[str]:
 
 
 def _fit(estimator: Any, job: Job) -> None:
-    train, weights = job.splits.train, job.data.weights
+    train, weights = job.labelled, job.data.weights
     keys = {}
     if weights is not None:
         keys = _weights_key(estimator, weights[train])
