@@ -1,7 +1,8 @@
 """ARG_MAX and ARG_MIN: where the largest or smallest byte along one axis stands, as int32; the first one of equals.
 
-Sources: tensorflow/lite/kernels/arg_min_max.cc (v2.14), Prepare and Eval; internal/reference/arg_min_max.h, ArgMinMax:
-strictly greater or smaller values alone replace an earlier one. Scales and zero points change nothing.
+Sources: tensorflow/lite/kernels/arg_min_max.cc:67 (v2.14), Prepare, and :127, Eval; internal/reference/
+arg_min_max.h:36, ArgMinMax: strictly greater or smaller values alone replace an earlier one. Scales and zero points
+change nothing.
 """
 
 from __future__ import annotations
