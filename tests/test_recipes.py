@@ -90,7 +90,7 @@ CLOSED_FORMS = {"kd": _kd, "teacher_assistant": _kd, "kd_ls": _kd_ls, "dkd": _dk
 
 
 def _hints(student: Array, teacher: Array) -> Array:
-    return 100.0 * ((student - teacher) ** 2).reshape(len(student), -1).mean(1)
+    return ((student - teacher) ** 2).reshape(len(student), -1).mean(1)
 
 
 def _attention(student: Array, teacher: Array) -> Array:
@@ -98,7 +98,7 @@ def _attention(student: Array, teacher: Array) -> Array:
         energy = (maps**2).sum(-1).reshape(len(maps), -1)
         return energy / np.linalg.norm(energy, axis=1, keepdims=True)
 
-    return 1000.0 * ((look(student) - look(teacher)) ** 2).mean(1)
+    return 0.5 * (1.0 - (look(student) * look(teacher)).sum(1))
 
 
 CLOSED_FORMS_OF_MAPS = {"hints": _hints, "attention": _attention}
@@ -256,16 +256,27 @@ def test_losses_of_maps_are_the_authors() -> None:
     a5, b3, c8 = _wave_maps(5, 2, 0.2), _wave_maps(3, 6, 0.6), _wave_maps(8, 5, 0.3)
     # HobbitLong/RepDistiller b84f547c, distiller_zoo/AT.py, Attention(p=2); the first is szagoruyko/attention-transfer
     # 893df548, utils.py, at_loss as well, the second megvii-research/mdistiller a08d46f1, mdistiller/distillers/AT.py
-    for student, teacher, expected in (
-        ([a8], [b8], 0.010232887085145286),
-        ([a8], [b7], 0.0013220524732336007),
-        ([b7, a5], [a8, b3], 0.025514810784873082),
+    for pairs, expected in (
+        ([(a8, b8, 64)], 0.010232887085145286),
+        ([(a8, b7, 49)], 0.0013220524732336007),
+        ([(b7, a8, 49), (a5, b3, 9)], 0.025514810784873082),
     ):
-        found = _loss_of_maps("attention", [maps.astype(np.float32) for maps in student], teacher, weight=1.0)
-        assert found.numpy().mean() == pytest.approx(expected, rel=1e-4)
+        losses = [
+            _loss_of_maps("attention", [_float32(student)], [teacher], weight=2.0 / pixels)
+            for student, teacher, pixels in pairs
+        ]
+        assert np.mean(sum(losses)) == pytest.approx(expected, rel=1e-4)
     # HobbitLong/RepDistiller b84f547c, distiller_zoo/FitNet.py, HintLoss
     found = _loss_of_maps("hints", [c8.astype(np.float32)], [b8], weight=1.0)
     assert found.numpy().mean() == pytest.approx(0.11000059002234792, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_pairs_of_layers_add_up(name: str) -> None:
+    pairs = [(_wave_maps(8, 5, 0.9), _wave_maps(8, 5, 0.3)), (_wave_maps(3, 2, 0.2), _wave_maps(3, 2, 0.6))]
+    each = [_loss_of_maps(name, [_float32(student)], [teacher]) for student, teacher in pairs]
+    together = _loss_of_maps(name, [_float32(student) for student, _ in pairs], [teacher for _, teacher in pairs])
+    assert np.allclose(together, each[0] + each[1], rtol=1e-5) and np.min(each) > 0.0
 
 
 _EXTREMES = {
@@ -570,7 +581,7 @@ def test_hints_of_vectors_where_there_are_no_maps() -> None:
     assert found.layers == (("dense2", "pool"),)
     student_map, teacher_map = found.student(_inputs(8))[1], found.teacher(_inputs(8))[1]
     assert student_map.shape == teacher_map.shape == (4, 3)
-    expected = 100 * ((student_map.numpy() - teacher_map.numpy()) ** 2).mean(1)
+    expected = ((student_map.numpy() - teacher_map.numpy()) ** 2).mean(1)
     assert np.allclose(_loss_of_maps("hints", [student_map], [teacher_map.numpy()]), expected, rtol=1e-5)
 
 
