@@ -285,7 +285,7 @@ class QuantizeSpec(_Section):
     qat_epochs: int = Field(
         15, ge=0, description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none."
     )
-    qat_learning_rate: float = Field(0.001, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
+    qat_learning_rate: float = Field(0.0003, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
 
 
 class CodegenSpec(_Section):
