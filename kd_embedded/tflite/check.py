@@ -94,7 +94,8 @@ def tflm_departures(graph: Graph) -> tuple[Departure, ...]:
 def reference_departures(graph: Graph) -> tuple[Departure, ...]:
     """The ops of ``graph`` that BUILTIN_REF of tflite-runtime 2.14 is known to compute wrongly; TFLM is right there.
 
-    Source: tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h:33 (v2.14), FullyConnectedPerChannel.
+    Source: tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h:33 (v2.14),
+    FullyConnectedPerChannel.
     """
     dense = per_channel_dense(graph)
     found = (op for op in graph.ops if op.index in dense and len(output_tensor(graph, op).shape) != _ROWS_AND_CHANNELS)
