@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs_reference
-from tflite_builder import O, T, build, dense, relu6_alone
+from tflite_builder import O, T, build, dense, relu6_alone, sequence_dense
 
 from kd_embedded import interpreters
 from kd_embedded.boards import board_names
@@ -202,3 +202,27 @@ def test_bad_inputs_are_one_line_and_exit_2(kd, model: Path, tmp_path: Path, wri
     code, out, err = kd("validate", model, "--golden", path)
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+
+
+@needs_reference
+def test_an_op_that_builtin_ref_computes_wrongly_is_named(kd, model: Path) -> None:
+    model.write_bytes(sequence_dense())
+    code, out, err = kd("validate", model, "--samples", 20)
+    assert (code, err) == (0, "") and "tflm         against reference: 0 of 240 bytes differ" in out
+    assert "op 0 (FULLY_CONNECTED) is a dense layer on more than two axes" in out
+    for engine in ("tflm", "aot"):
+        code, out, err = kd("inspect", model, "--engine", engine)
+        assert (code, err) == (
+            0,
+            "",
+        ) and "BUILTIN_REF of tflite-runtime computes these ops wrongly:\n  op 0 (FULLY" in out
+    code, out, err = kd("compare", model, "--core", "host")
+    assert code == 0 and "equal" in out and "BUILTIN_REF is wrong at op 0 (FULLY_CONNECTED): a dense layer" in out
+
+
+@pytest.mark.parametrize("engine", ["tflm", "aot"])
+def test_inspect_tells_what_indices_are(kd, model: Path, engine: str) -> None:
+    axis = T([1], "int32", None, data=np.array([1]))
+    model.write_bytes(build([T([1, 4]), axis, T([1], "int32", None, name="best")], [O("ARG_MAX", [0, 1], [2])]))
+    code, out, err = kd("inspect", model, "--engine", engine)
+    assert (code, err) == (0, "") and "output  int32 1, indices of classes, tensor best" in out

@@ -447,6 +447,18 @@ def test_a_difference_and_a_refusal_are_in_the_table(found: report.Artifacts) ->
     assert any(row[0].startswith("BUILTIN_REF") and row[2:] == ["nothing to compare it with"] for row in refused.rows)
 
 
+def test_where_builtin_ref_is_wrong_the_page_names_the_op(found: report.Artifacts) -> None:
+    departure = {"op_index": 3, "op_name": "FULLY_CONNECTED", "why": "a dense layer on more than two axes"}
+    changes = _PROVEN | {"standard": "reference", "oracle": "tflm", "reference_departures": [departure]}
+    entries = _interpreters(0)
+    changes["interpreters"] = {**entries, "tflm": {**entries["tflm"], "against": "reference"}}
+    document = {**found.validation, **changes}
+    (proof, *_) = report.verdict(document).lines
+    assert proof.startswith("kd-embedded's integer references and TensorFlow Lite Micro both ran the int8 model")
+    told = Page(report.render(_with(found, **changes))).text
+    assert "Op 3 (FULLY_CONNECTED): a dense layer on more than two axes. So TensorFlow Lite Micro and kd-emb" in told
+
+
 def test_a_hundred_classes(found: report.Artifacts) -> None:
     generator = np.random.default_rng(8)
     names = [f"class number {index}" for index in range(100)]
