@@ -63,16 +63,33 @@ def ranges(graph: Graph, inputs: NDArray[np.float32], method: str) -> Ranges:
 
 
 def ties(graph: Graph) -> list[list[int]]:
-    """The computed float tensors in groups of one scale, in the order of the graph."""
+    """The computed float tensors in groups of one scale, in the order of the graph.
+
+    An operand with a scale that the converter fixes, such as a gate beside other values in a concatenation, is in a
+    group of its own: it is requantized on its way into the op.
+    """
     group = {tensor.index: [tensor.index] for tensor in float_graph.activations(graph)}
+    fixed: dict[int, str] = {}
     for op in graph.ops:
-        for index in op.inputs if op.name in float_graph.SAME_SCALE else ():
-            mine, other = group[op.outputs[0]], group.get(index)
-            if other is not None and other is not mine:
-                mine += other
-                group |= dict.fromkeys(other, mine)
+        operands = [index for index in op.inputs if index in group]
+        if op.name in float_graph.FIXED:
+            fixed[op.outputs[0]] = op.name
+        if op.name not in float_graph.SAME_SCALE:
+            continue
+        kinds = {fixed.get(index, "") for index in operands}
+        if len(kinds) == 1 and kinds != {""}:
+            fixed[op.outputs[0]] = kinds.pop()
+        for index in operands:
+            if fixed.get(index) == fixed.get(op.outputs[0]):
+                _join(group, op.outputs[0], index)
     unique = {id(members): sorted(members) for members in group.values()}
     return sorted(unique.values())
+
+
+def _join(group: dict[int, list[int]], one: int, other: int) -> None:
+    if group[one] is not group[other]:
+        group[one] += group[other]
+        group |= dict.fromkeys(group[other], group[one])
 
 
 def quant_params(low: float, high: float) -> QuantParams:

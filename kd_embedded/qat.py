@@ -89,7 +89,8 @@ def export(trained: FakeQuantized, settings: quantize.Settings, where: str) -> b
         values = {graph.inputs[0]: rounded(graph.inputs[0], inputs), **given}
         for op in graph.ops:
             value = float_graph.apply(graph, op, values)
-            values[op.outputs[0]] = value if op.name in float_graph.MOVES else rounded(op.outputs[0], value)
+            moves = op.name in float_graph.MOVES and not _requantized(graph, op, trained.ranges)
+            values[op.outputs[0]] = value if moves else rounded(op.outputs[0], value)
         logits = values[graph.outputs[0]]
         return tf.nn.softmax(logits) if settings.softmax else logits
 
@@ -152,9 +153,10 @@ def _op_layer() -> Any:
         ) -> None:
             super().__init__(**kwargs)
             self._graph, self._op = graph, op
-            self._rounds = None if op.name in float_graph.MOVES else ranges[op.outputs[0]]
+            self._output = ranges[op.outputs[0]]
             self._per_channel = not (per_tensor_dense and op.name == "FULLY_CONNECTED")
             self._constants = _rounded_constants(graph, op, ranges)
+            self._requantized = _requantized(graph, op, ranges)
             for index, name in zip(op.inputs[1:], ("kernel", "bias"), strict=False):
                 if op.name in float_graph.WEIGHTED and index >= 0:
                     setattr(self, name, self._shared(variables, index, name))
@@ -169,15 +171,23 @@ def _op_layer() -> Any:
         def call(self, inputs: Any) -> Any:
             op = self._op
             values = dict(self._constants)
-            values |= dict(zip([i for i in op.inputs if i >= 0 and i not in values], inputs, strict=True))
+            for index, value in zip([i for i in op.inputs if i >= 0 and i not in values], inputs, strict=True):
+                values[index] = round_activations(value, self._output) if index in self._requantized else value
             if op.name in float_graph.WEIGHTED:
                 values[op.inputs[1]] = round_weights(self.kernel, per_channel=self._per_channel)
             if op.name in float_graph.WEIGHTED and float_graph.has_bias(op):
                 values[op.inputs[2]] = self.bias
             output = float_graph.apply(self._graph, op, values)
-            return output if self._rounds is None else round_activations(output, self._rounds)
+            return output if op.name in float_graph.MOVES else round_activations(output, self._output)
 
     return RoundedOp
+
+
+def _requantized(graph: Graph, op: Op, ranges: calibrate.Ranges) -> tuple[int, ...]:
+    """The operands that the int8 model brings to the scale of the op's output before."""
+    if op.name not in float_graph.SAME_SCALE:
+        return ()
+    return tuple(index for index in op.inputs if index in ranges and ranges[index] != ranges[op.outputs[0]])
 
 
 def _rounded_constants(graph: Graph, op: Op, ranges: calibrate.Ranges) -> dict[int, Any]:
