@@ -283,7 +283,9 @@ class QuantizeSpec(_Section):
         description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter".',
     )
     qat_epochs: int = Field(
-        15, ge=0, description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none."
+        -1,
+        ge=-1,
+        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its.",
     )
     qat_learning_rate: float = Field(0.0003, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
 

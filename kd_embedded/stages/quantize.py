@@ -60,14 +60,14 @@ def _calibrated(run: Run, student: Any, settings: quantization.Settings, represe
 
 def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32]) -> bytes:
     """The int8 model of ``student`` trained further, by the recipe and the teachers of [distill]."""
-    spec, method = run.spec.distill, run.spec.quantize.calibration
+    spec, method, epochs = run.spec.distill, run.spec.quantize.calibration, run.spec.quantize.qat_epochs
     rounded = _rounded(run, student, settings, representative, "minmax" if method == "converter" else method)
     training.fit(
         rounded.model,
         teach.samples(run),
         spec.model_copy(
             update={
-                "epochs": run.spec.quantize.qat_epochs,
+                "epochs": epochs if epochs > 0 else max(1, spec.epochs // 10),
                 "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
                 "learning_rate": run.spec.quantize.qat_learning_rate,
                 "warmup_epochs": 0,
