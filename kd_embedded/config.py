@@ -163,7 +163,7 @@ class TeacherSpec(FitSpec):
         """The keys that teachers of ``kind`` read, in the order of this class."""
         from kd_embedded import teachers
 
-        read = {"kind", "weight", "input_scale", "input_offset", *teachers.kind(kind).KEYS}
+        read = {"kind", "weight", *teachers.kind(kind).KEYS}
         return tuple(key for key in cls.model_fields if key in read)
 
     @field_validator("estimator", "trusted", mode="before")

@@ -627,7 +627,7 @@ def test_every_kind_documents_its_keys(name: str) -> None:
         ({"kind": "python", "function": "own"}, 'needs function = "module:function"'),
         ({"kind": "python", "function": "../own:f"}, 'needs function = "module:function"'),
         ({"kind": "logits", "file": "own.csv"}, "needs file, that ends in .npz"),
-        ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, "sees no inputs"),
+        ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, 'input_scale is not read by kind = "logits"'),
         ({"kind": "teacher"}, "kind"),
         ({"file": "own.keras", "mode": "frozen", "trunk": "MobileNet"}, "file and trunk are both set"),
         ({"trunk": "MobileNet"}, "weights go with a trunk of keras.applications, which needs them"),

@@ -18,7 +18,7 @@ from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"function", "outputs"})
+KEYS = frozenset({"function", "outputs", "input_scale", "input_offset"})
 OUTPUTS = _function.OUTPUTS
 
 

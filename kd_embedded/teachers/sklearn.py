@@ -22,7 +22,7 @@ from kd_embedded.config import TeacherSpec, nearest
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"estimator", "parameters", "file", "trusted", "allow_pickle"})
+KEYS = frozenset({"estimator", "parameters", "file", "trusted", "allow_pickle", "input_scale", "input_offset"})
 FILE = "Your own fitted classifier instead, as .skops, relative to this file."
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
