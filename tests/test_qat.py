@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import needs_reference
 
 from kd_embedded import (
     calibrate,
     codegen,
     float_graph,
     golden,
+    interpreters,
     keras_files,
     qat,
     quantize,
@@ -184,6 +186,16 @@ def test_both_engines_take_what_is_exported(engine: str) -> None:
     assert [_story(found, op) for op in found.ops] == [_story(theirs, op) for op in theirs.ops]
     dense, other = (g.tensors[g.ops[-2].inputs[1]].data for g in (found, theirs))
     assert dense is not None and other is not None and np.array_equal(dense, other)
+
+
+@needs_reference
+@pytest.mark.parametrize("arch", ["resnet8", "mixture"])
+def test_tflm_computes_it_as_the_reference(arch: str) -> None:
+    model = qat.export(_rounded(arch), _SETTINGS, arch)
+    x = np.random.default_rng(1).integers(-128, 128, (20, *_SHAPE)).astype(np.int8)
+    wanted = interpreters.run("builtin_ref", model, x)
+    assert np.array_equal(interpreters.run("tflm", model, x), wanted)
+    assert np.array_equal(interpreters.run("reference", model, x), wanted)
 
 
 def test_layers_keep_the_names_of_the_student() -> None:
