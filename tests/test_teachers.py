@@ -387,12 +387,14 @@ def test_a_function_beside_kd_toml_is_a_teacher_and_its_source_is_part_of_it(tmp
         ("own_teacher:broken", "fails on inputs [64, 5, 4, 3]: ValueError: no such"),
         ("own_teacher:nan", "gives NaN or infinity"),
         ("own_teacher:table", "fails on inputs [64, 5, 4, 3]: TypeError"),
-        ("json:dumps", "cannot be read: No such file"),
+        ("absent:scores", "cannot be read: No such file"),
+        ("json:scores", "json:scores: cannot be imported: ImportError: another module is named json, rename the file"),
     ],
 )
 def test_a_bad_function_is_one_line(tmp_path: Path, function: str, says: str) -> None:
     _module(tmp_path)
     (tmp_path / "wrong_syntax.py").write_text("def scores(:")
+    (tmp_path / "json.py").write_text(_SOURCE)
     _refuses(tmp_path, {"kind": "python", "function": function}, says)
 
 
