@@ -6,6 +6,7 @@ import importlib
 import json
 import string
 import sys
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,31 @@ def test_a_classifier_of_the_users_own_with_its_columns_by_name(tmp_path: Path, 
     by_name = dict(zip(model.classes_, model.predict_proba(_X.reshape(120, -1)).T, strict=True))
     assert list(by_name) != list(_DATA.class_names)
     assert np.allclose(_softmax(logits), np.stack([by_name[c] for c in _DATA.class_names], 1), atol=1e-5)
+
+
+def test_skops_files_of_the_usual_classifiers_need_no_list_of_types(tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
+
+    inputs = _X.reshape(120, -1)
+    for model in (
+        GradientBoostingClassifier(n_estimators=2),
+        HistGradientBoostingClassifier(max_iter=2),
+        KNeighborsClassifier(algorithm="kd_tree"),
+        KNeighborsClassifier(algorithm="ball_tree"),
+        MLPClassifier((4,), max_iter=2, solver="adam"),
+        CalibratedClassifierCV(SVC(), cv=2),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(inputs, _Y)
+        skops.io.dump(model, tmp_path / "own.skops")
+        logits = _logits(tmp_path, kind="sklearn", file="own.skops")
+        assert np.allclose(_softmax(logits), np.clip(model.predict_proba(inputs), 1e-7, 1), atol=1e-5), model
 
 
 def test_a_skops_file_with_types_of_others_is_refused_by_name(tmp_path: Path) -> None:
