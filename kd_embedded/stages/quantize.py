@@ -36,11 +36,22 @@ def work(run: Run) -> None:
 
 
 def models(run: Run, student: Any) -> dict[str, bytes]:
-    """The int8 models of a trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
-    settings, representative = plan.settings(run), _representative(run)
-    made = {"ptq": _calibrated(run, student, settings, representative)}
-    if run.spec.quantize.qat_epochs:
-        made["qat"] = _fine_tuned(run, student, settings, representative)
+    """The int8 models of the trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
+    settings, representative, spec = plan.settings(run), _representative(run), run.spec.quantize
+    made: dict[str, bytes] = {}
+    if spec.calibration == "converter":
+        engine = run.spec.codegen.engine
+        made["ptq"] = quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
+        if not spec.qat_epochs:
+            return made
+    graph = qat.trace(student, representative[:8], artifacts.STUDENT)
+    ranges = calibrate.ranges(graph, representative, "minmax" if made else spec.calibration)
+    rounded = qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
+    if not made:
+        made["ptq"] = qat.export(rounded, settings, artifacts.STUDENT)
+    if spec.qat_epochs:
+        _fine_tune(run, student, rounded)
+        made["qat"] = qat.export(rounded, settings, artifacts.STUDENT)
     return made
 
 
@@ -50,18 +61,9 @@ def _representative(run: Run) -> NDArray[np.float32]:
     return run.data.inputs(train[chosen])
 
 
-def _calibrated(run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32]) -> bytes:
-    """The int8 model of ``student`` as it is."""
-    engine, method = run.spec.codegen.engine, run.spec.quantize.calibration
-    if method == "converter":
-        return quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
-    return qat.export(_rounded(run, student, settings, representative, method), settings, artifacts.STUDENT)
-
-
-def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32]) -> bytes:
-    """The int8 model of ``student`` trained further, by the recipe and the teachers of [distill]."""
-    spec, method, epochs = run.spec.distill, run.spec.quantize.calibration, run.spec.quantize.qat_epochs
-    rounded = _rounded(run, student, settings, representative, "minmax" if method == "converter" else method)
+def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
+    """Trains ``rounded``, made of the Keras ``student``, by the recipe and the teachers of [distill]."""
+    spec, epochs = run.spec.distill, run.spec.quantize.qat_epochs
     training.fit(
         rounded.model,
         teach.samples(run),
@@ -81,15 +83,6 @@ def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, represe
         title=_FINE_TUNED,
         progress=run.progress,
     )
-    return qat.export(rounded, settings, artifacts.STUDENT)
-
-
-def _rounded(
-    run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32], method: str
-) -> qat.FakeQuantized:
-    graph = qat.trace(student, representative[:8], artifacts.STUDENT)
-    ranges = calibrate.ranges(graph, representative, method)
-    return qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
 
 
 def _score(run: Run, model: bytes, softmax: bool) -> dict[str, float]:
