@@ -278,16 +278,23 @@ class QuantizeSpec(_Section):
     dense: Literal["auto", "per-channel", "per-tensor"] = Field(
         "auto", description='Scales of Dense weights; "auto": per tensor where a chosen board\'s library needs it.'
     )
-    calibration: Literal["converter", "minmax", "percentile", "mse", "entropy"] = Field(
-        "minmax",
-        description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter".',
+    calibration: Literal["auto", "converter", "minmax", "percentile", "mse", "entropy"] = Field(
+        "auto",
+        description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter"; '
+        '"auto": "minmax" where fake quantization knows every layer.',
     )
     qat_epochs: int = Field(
         -1,
         ge=-1,
-        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its.",
+        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its, "
+        "where it knows every layer.",
     )
     qat_learning_rate: float = Field(0.0003, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
+
+    @property
+    def insists(self) -> bool:
+        """Whether something is asked for that only fake quantization can do."""
+        return self.qat_epochs > 0 or self.calibration not in ("auto", "converter")
 
 
 class CodegenSpec(_Section):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kd_embedded import artifacts, calibrate, codegen, data, golden, interpreters, keras_files, metrics, qat, training
 from kd_embedded import quantize as quantization
+from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import distill, plan, teach
 from kd_embedded.tflite.graph import Graph
@@ -39,13 +40,14 @@ def models(run: Run, student: Any) -> dict[str, bytes]:
     """The int8 models of the trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
     settings, representative, spec = plan.settings(run), _representative(run), run.spec.quantize
     made: dict[str, bytes] = {}
-    if spec.calibration == "converter":
+    graph = _traced(run, student, representative)
+    if graph is None or spec.calibration == "converter":
         engine = run.spec.codegen.engine
         made["ptq"] = quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
-        if not spec.qat_epochs:
-            return made
-    graph = qat.trace(student, representative[:8], artifacts.STUDENT)
-    ranges = calibrate.ranges(graph, representative, "minmax" if made else spec.calibration)
+    if graph is None:
+        return made
+    method = spec.calibration if spec.calibration in calibrate.METHODS else "minmax"
+    ranges = calibrate.ranges(graph, representative, method)
     rounded = qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
     if not made:
         made["ptq"] = qat.export(rounded, settings, artifacts.STUDENT)
@@ -53,6 +55,20 @@ def models(run: Run, student: Any) -> dict[str, bytes]:
         _fine_tune(run, student, rounded)
         made["qat"] = qat.export(rounded, settings, artifacts.STUDENT)
     return made
+
+
+def _traced(run: Run, student: Any, representative: NDArray[np.float32]) -> Graph | None:
+    """The float graph for fake quantization; None where nobody asks for it, or by default where it lacks a layer."""
+    spec = run.spec.quantize
+    if spec.calibration == "converter" and not spec.qat_epochs:
+        return None
+    try:
+        return qat.trace(student, representative[:8], artifacts.STUDENT)
+    except ModelError as error:
+        if spec.insists:
+            raise
+        run.progress.say(f"  {error.what}: the converter's own calibration, and no fine-tuning")
+        return None
 
 
 def _representative(run: Run) -> NDArray[np.float32]:
