@@ -202,7 +202,7 @@ def test_compare_tells_what_an_engine_refuses(tmp_path: Path) -> None:
     tools("gcc")
     path = tmp_path / "refused.tflite"
     tensors = [T((1, 4, 4)), T((1, 4, 4), scale=0.2)]
-    path.write_bytes(build(tensors, [O("BATCH_MATMUL", [0, 0], [1], "BatchMatMulOptions")]))
+    path.write_bytes(build(tensors, [O("L2_NORMALIZATION", [0], [1], "L2NormOptions")]))
     done = kd("compare", path, "--core", "host")
     assert done.returncode == 0
-    assert "aot on host: op 0 (BATCH_MATMUL) " in done.stdout
+    assert "aot on host: op 0 (L2_NORMALIZATION) " in done.stdout

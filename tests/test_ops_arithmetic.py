@@ -32,6 +32,7 @@ _KERNELS = [
     "add_linear",
     "arg_max",
     "average_pool_2d",
+    "batch_matmul",
     "clip",
     "log_softmax",
     "lookup",

@@ -87,7 +87,7 @@ def test_a_layer_without_an_int8_form_is_named(function: str) -> None:
 
 
 def test_the_aot_engine_has_ops_of_its_own() -> None:
-    """UpSampling2D becomes TILE, which TFLM lacks; attention is outside both."""
+    """UpSampling2D becomes TILE, which TFLM lacks; attention is in both; UnitNormalization is in TFLM alone."""
     import keras
 
     grown = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.UpSampling2D(), keras.layers.Flatten()])
@@ -97,5 +97,8 @@ def test_the_aot_engine_has_ops_of_its_own() -> None:
     assert "TILE" in {op.name for op in graph.ops}
     inputs = keras.Input((4, 6))
     attention = keras.Model(inputs, keras.layers.MultiHeadAttention(1, 3)(inputs, inputs))
-    with pytest.raises(ModelError, match=r"\(BATCH_MATMUL\) is not among the ops of the aot engine: use --engine tflm"):
-        quantize.quantize(attention, _x((4, 6)), _SETTINGS, "attention", "aot")
+    _, graph = quantize.quantize(attention, _x((4, 6)), _SETTINGS, "attention", "aot")
+    assert "BATCH_MATMUL" in {op.name for op in graph.ops}
+    unit = keras.Model(inputs, keras.layers.UnitNormalization()(inputs))
+    with pytest.raises(ModelError, match=r"\(SUM\) is not among the ops of the aot engine: use --engine tflm"):
+        quantize.quantize(unit, _x((4, 6)), _SETTINGS, "unit", "aot")

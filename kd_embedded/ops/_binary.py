@@ -66,7 +66,7 @@ def binary_op(
 
     def reference(graph: Graph, op: Op, values: Values) -> list[NDArray[Any]]:
         shape = output_tensor(graph, op).shape
-        first, second = (_extended(value, len(shape)) for value in values)
+        first, second = (extended(value, len(shape)) for value in values)
         compute = function(graph, op)
         if max(first.size, second.size) > ALL_VALUES.size**2:
             made = _looked_up(compute(ALL_VALUES[:, np.newaxis], ALL_VALUES), first, second)
@@ -106,20 +106,20 @@ def _check(graph: Graph, op: Op, rank: int) -> None:
     if all(tensor.data is not None for tensor in operands):
         raise refuse(graph, op, "has two constant operands")
     shapes = [tensor.shape for tensor in operands]
-    if _broadcast(shapes) != output.shape:
+    if broadcast(shapes) != output.shape:
         raise refuse(graph, op, f"makes shape {list(output.shape)} of {list(shapes[0])} and {list(shapes[1])}")
     if shapes[0] != shapes[1] and len(output.shape) > rank:
         raise refuse(graph, op, f"broadcasts over {len(output.shape)} axes, and {rank} are supported")
 
 
-def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+def broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
         return None
 
 
-def _extended(value: NDArray[Any] | None, rank: int) -> NDArray[Any]:
+def extended(value: NDArray[Any] | None, rank: int) -> NDArray[Any]:
     """[N, *shape] with as many axes behind N as the output has."""
     assert value is not None
     return value.reshape(len(value), *[1] * (rank + 1 - value.ndim), *value.shape[1:])
@@ -156,7 +156,7 @@ def _value(tensor: Tensor) -> NDArray[Any]:
 def walk(graph: Graph, op: Op) -> Walk:
     """The shortest walk over the output: axes that both operands take alike are one."""
     first, second, output = input_tensor(graph, op, 0), input_tensor(graph, op, 1), output_tensor(graph, op)
-    axes = _joined_axes(output.shape, _strides(first.shape, output.shape), _strides(second.shape, output.shape))
+    axes = joined_axes(output.shape, strides(first.shape, output.shape), strides(second.shape, output.shape))
     exchanged = axes[0][1] == 0
     if exchanged:
         axes = [(count, step_b, step_a) for count, step_a, step_b in axes]
@@ -175,13 +175,13 @@ def _operand(tensor: Tensor) -> int | Array:
     return tensor.index if tensor.data is None else Array("operand", tensor.data.reshape(-1), "weights")
 
 
-def _strides(shape: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
+def strides(shape: tuple[int, ...], output: tuple[int, ...]) -> list[int]:
     """Step in a tensor of ``shape`` along each axis of ``output``; 0 where it has one value for all."""
     padded = [1] * (len(output) - len(shape)) + list(shape)
     return [0 if padded[axis] == 1 else math.prod(padded[axis + 1 :]) for axis in range(len(output))]
 
 
-def _joined_axes(shape: tuple[int, ...], steps_a: list[int], steps_b: list[int]) -> list[tuple[int, int, int]]:
+def joined_axes(shape: tuple[int, ...], steps_a: list[int], steps_b: list[int]) -> list[tuple[int, int, int]]:
     """(size, step in a, step in b), the innermost first; neighbours that one step each goes through are one."""
     axes: list[tuple[int, int, int]] = []
     for size, a, b in zip(reversed(shape), reversed(steps_a), reversed(steps_b), strict=True):

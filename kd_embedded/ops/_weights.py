@@ -28,6 +28,11 @@ def activation(graph: Graph, op: Op, position: int) -> Tensor:
     return _int8(graph, op, tensor)
 
 
+def operand(graph: Graph, op: Op, position: int) -> Tensor:
+    """Input ``position``: an int8 tensor with one scale and zero point, computed or constant."""
+    return _int8(graph, op, input_tensor(graph, op, position))
+
+
 def result(graph: Graph, op: Op) -> Tensor:
     """The output: int8, with one scale and zero point."""
     return _int8(graph, op, output_tensor(graph, op))
@@ -82,7 +87,7 @@ def multipliers(
 def per_tensor_multiplier(
     graph: Graph, op: Op, source: Tensor, weights: Tensor, bias: Tensor | None, output: Tensor, channels: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The one multiplier and shift of a FULLY_CONNECTED, repeated: int32 [channels].
+    """The one multiplier and shift of a FULLY_CONNECTED or BATCH_MATMUL, repeated: int32 [channels].
 
     Source: kernel_util.cc:292, GetQuantizedConvolutionMultipler: the product of the scales is a float32, and a bias
     whose own scale disagrees with it is refused.

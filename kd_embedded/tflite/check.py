@@ -21,6 +21,10 @@ _FIRST_AXES = (
     "a dense layer on more than two axes with a scale for each channel: BUILTIN_REF takes the first two axes of its "
     "output for rows and channels, so nearly every output is wrong; TFLM and kd-embedded flatten all axes but the last"
 )
+_FOLDED_ROWS = (
+    "a matrix product with adj_x whose right operand has 1 on the axis before its matrices, and the left one more: "
+    "BUILTIN_REF folds that axis into rows, so that most outputs are wrong; TFLM and kd-embedded broadcast"
+)
 _INDEX_TYPES = ("int32", "int64", "bool")  # shapes, axes, indices and biases beside the int8 values
 
 
@@ -94,12 +98,12 @@ def tflm_departures(graph: Graph) -> tuple[Departure, ...]:
 def reference_departures(graph: Graph) -> tuple[Departure, ...]:
     """The ops of ``graph`` that BUILTIN_REF of tflite-runtime 2.14 is known to compute wrongly; TFLM is right there.
 
-    Source: tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h:33 (v2.14),
-    FullyConnectedPerChannel.
+    Sources (v2.14): tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h:33,
+    FullyConnectedPerChannel; tensorflow/lite/kernels/batch_matmul.cc, Eval.
     """
     dense = per_channel_dense(graph)
-    found = (op for op in graph.ops if op.index in dense and len(output_tensor(graph, op).shape) != _ROWS_AND_CHANNELS)
-    return tuple(Departure(op.index, op.name, _FIRST_AXES) for op in found)
+    found = ((op, _reference_departure(graph, op, op.index in dense)) for op in graph.ops)
+    return tuple(Departure(op.index, op.name, why) for op, why in found if why)
 
 
 def per_channel_dense(graph: Graph) -> tuple[int, ...]:
@@ -116,9 +120,22 @@ def _departure(graph: Graph, op: Op) -> str:
             "layer, or use ReLU"
         )
     if op.name == "BATCH_MATMUL":
-        return "TFLM and the reference kernels disagree on nearly every output; use dense layers in place of attention"
+        return (
+            "TFLM and the reference kernels disagree on nearly every output; use --engine aot, or dense layers in "
+            "place of attention"
+        )
     if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         return "TFLM and the reference kernels disagree, by up to 12 steps; unroll the layer (unroll=True) or use a GRU"
+    return ""
+
+
+def _reference_departure(graph: Graph, op: Op, is_per_channel_dense: bool) -> str:
+    if is_per_channel_dense and len(output_tensor(graph, op).shape) != _ROWS_AND_CHANNELS:
+        return _FIRST_AXES
+    if op.name == "BATCH_MATMUL" and op.options.get("adj_x"):
+        x, y = (input_tensor(graph, op, position).shape for position in (0, 1))
+        if min(len(x), len(y)) > _ROWS_AND_CHANNELS and x[-3] > 1 and y[-3] == 1:
+            return _FOLDED_ROWS
     return ""
 
 

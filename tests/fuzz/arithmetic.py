@@ -1,4 +1,4 @@
-"""Cases of the ops that compute value by value, reduce, pool or look up."""
+"""Cases of the ops that compute value by value, multiply what is computed, reduce, pool or look up."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _near(draw: Draw, scale: float) -> float:
     return max(2.0**-26, float(np.float32(scale * 2.0 ** draw.integer(-reach, reach) * (1 + draw.below(1000) / 1000))))
 
 
-def _broadcast(draw: Draw) -> tuple[list[int], list[int], list[int]]:
+def _broadcast(draw: Draw, high: int = 4, most: int = 6) -> tuple[list[int], list[int], list[int]]:
     """Two shapes that broadcast, and what they make."""
-    result = _shape(draw)
+    result = _shape(draw, 1, high, most)
     kind = draw.below(4)
     if kind == 0:
         return result, list(result), result
@@ -207,11 +207,37 @@ def _arg_extremum(name: str, draw: Draw) -> Case:
     return replace(case, inputs=case.inputs // 64) if few else case
 
 
+def batch_matmul(draw: Draw) -> Case:
+    """Every way in which batches broadcast and matrices lie, but the one that BUILTIN_REF gets wrong."""
+    model = Model(draw)
+    one, other, made = _broadcast(draw, 3, 3)
+    if draw.chance(3):
+        one, other, made = [], ([] if draw.chance(2) else made), made
+        made = list(other)
+    rows, columns = (draw.integer(1, 14) if draw.chance(3) else draw.integer(1, 5) for _ in range(2))
+    depth = draw.integer(1, 60) if draw.chance(3) else draw.integer(1, 9)
+    adjoint_x, adjoint_y = draw.chance(2), draw.chance(2)
+    if one and one[-1] > 1 and other and other[-1] == 1:
+        adjoint_x = False
+    shapes = [
+        [*one, *((depth, rows) if adjoint_x else (rows, depth))],
+        [*other, *((columns, depth) if adjoint_y else (depth, columns))],
+    ]
+    first, second = (draw.scale(), draw.zero_point()), (draw.scale(), draw.zero_point())
+    operands = _operands(draw, model, shapes, [first, second])
+    spread = 2.0 ** draw.integer(-14, 20) if draw.chance(5) else 64.0
+    largest = model.quant(operands[0])[0] * model.quant(operands[1])[0] * math.sqrt(depth)
+    output = model.activation([*made, rows, columns], (_near(draw, largest * spread), draw.zero_point()))
+    model.op("BATCH_MATMUL", operands, [output], "BatchMatMulOptions", 2, AdjX=adjoint_x, AdjY=adjoint_y)
+    return model.case("BATCH_MATMUL", [output])
+
+
 CASES: dict[str, Callable[[Draw], Case]] = {
     "ADD": partial(_binary, "ADD", "AddOptions"),
     "SUB": partial(_binary, "SUB", "SubOptions"),
     "MUL": partial(_binary, "MUL", "MulOptions"),
     "SQUARED_DIFFERENCE": partial(_binary, "SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
+    "BATCH_MATMUL": batch_matmul,
     "MAXIMUM": partial(_extremum, "MAXIMUM"),
     "MINIMUM": partial(_extremum, "MINIMUM"),
     "ABS": partial(_unary, "ABS", options="AbsOptions", version=2),
