@@ -152,7 +152,7 @@ class TeacherSpec(FitSpec):
         False, description="Load a file with Lambda layers, or a SavedModel: they run what their author put there."
     )
     estimator: tuple[str, ...] = Field(
-        (), description='A classifier of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
+        (), description='A classifier (or regressor) of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
     )
     parameters: dict[str, Any] = Field(
         {}, description='Of the estimator; a text "sklearn.MODULE.CLASS" is such an estimator, "step__key" one of its.'

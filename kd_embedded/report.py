@@ -241,6 +241,8 @@ def _asked(found: Artifacts) -> Iterator[tuple[str, Sequence[str]]]:
     soft = (
         f"alpha {distill.alpha:g}, temperature {distill.temperature:g}" if distill.alpha else "labels alone (alpha 0)"
     )
+    if spec.data.task != tasks.CLASSIFICATION:
+        soft = f"alpha {distill.alpha:g}"
     yield "Distillation", [f"{soft}; {how}", *_recipe(found.record)]
     quantize = spec.quantize
     calibrated = f"calibrated on at most {quantize.representative_samples:,} training samples"

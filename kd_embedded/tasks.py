@@ -169,8 +169,9 @@ TITLES = {"mse": "MSE", "mae": "MAE", "r2": "R²", "mse_anomalies": "MSE of anom
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """``MSE 0.0123, AUC 0.95`` of ``figures``."""
-    return ", ".join(f"{title} {found[key]:.4g}" for key, title in TITLES.items() if found.get(key) is not None)
+    """``MSE 0.0123, AUC 0.95`` of ``figures``, in ASCII."""
+    shown = {key: title.replace("²", "2") for key, title in TITLES.items() if found.get(key) is not None}
+    return ", ".join(f"{title} {found[key]:.4g}" for key, title in shown.items())
 
 
 def coarse(units: Units, targets: Floats, names: Sequence[str]) -> Iterator[str]:

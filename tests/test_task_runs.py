@@ -85,8 +85,9 @@ def _proven(run: Path, engine: str) -> dict[str, Any]:
     entry = found["interpreters"]["tflm" if engine == "tflm" else "reference"]
     assert entry["refused"] or (entry["bytes_compared"] and not entry["bytes_different"])
     assert set(found["accuracy"].values()) == {None} and found["per_class"] is None
-    model = (run / "firmware" / "pico" / "src" / "model.h").read_text()
-    assert "kLabelCount = 0;" in model and "MSE" in model
+    sources = run / "firmware" / "pico" / "src"
+    assert "kLabelCount = 0;" in (sources / "model.h").read_text()
+    assert '{"test", "MSE ' in (sources / "model.cpp").read_text()
     return found
 
 
