@@ -24,6 +24,7 @@ _BINS = 2048
 _BATCH = 50
 _STEPS = 256
 _VALUES_A_BIN = 20
+_NEARLY_NONE = 1e-4  # of a value, in a bin that holds clipped values alone
 _TAIL = 0.0005  # share of the values that "percentile" leaves out at each end
 _SHRINKS = np.linspace(0.3, 1.0, 71)  # what "mse" and "entropy" try of the whole range
 _MANTISSA_BITS = 15
@@ -163,7 +164,8 @@ def _entropy(found: Histogram) -> tuple[float, float]:
     counts = found.counts.copy()
     if found.low <= 0.0 <= found.high:
         zero = min(int(-found.low / ((found.high - found.low) / len(counts) or 1.0)), len(counts) - 1)
-        counts[zero] = min(counts[zero], max(counts[max(0, zero - 1) : zero + 2][[0, -1]]) or counts[zero])
+        beside = [counts[place] for place in (zero - 1, zero + 1) if 0 <= place < len(counts)]
+        counts[zero] = min(counts[zero], max(beside)) or counts[zero]
     return _best_shrink(found, lambda low, high: _divergence(counts, found, low, high))
 
 
@@ -200,7 +202,7 @@ def _divergence(counts: Array, found: Histogram, low: float, high: float) -> flo
     step = np.arange(len(kept)) * _STEPS // len(kept)
     filled = (clipped > 0).astype(float)
     mean = np.bincount(step, kept) / np.maximum(np.bincount(step, filled), 1.0)
-    quantized = mean[step] * filled
+    quantized = np.maximum(mean[step] * filled, _NEARLY_NONE * filled)
     return divergence(clipped, quantized)
 
 

@@ -152,7 +152,7 @@ class TeacherSpec(FitSpec):
         False, description="Load a file with Lambda layers, or a SavedModel: they run what their author put there."
     )
     estimator: tuple[str, ...] = Field(
-        (), description='A classifier (or regressor) of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
+        (), description='A classifier or regressor, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
     )
     parameters: dict[str, Any] = Field(
         {}, description='Of the estimator; a text "sklearn.MODULE.CLASS" is such an estimator, "step__key" one of its.'
@@ -173,7 +173,7 @@ class TeacherSpec(FitSpec):
         """The keys that teachers of ``kind`` read, in the order of this class."""
         from kd_embedded import teachers
 
-        read = {"kind", "weight", "input_scale", "input_offset", *teachers.kind(kind).KEYS}
+        read = {"kind", "weight", *teachers.kind(kind).KEYS}
         return tuple(key for key in cls.model_fields if key in read)
 
     @field_validator("estimator", "trusted", mode="before")
@@ -288,14 +288,23 @@ class QuantizeSpec(_Section):
     dense: Literal["auto", "per-channel", "per-tensor"] = Field(
         "auto", description='Scales of Dense weights; "auto": per tensor where a chosen board\'s library needs it.'
     )
-    calibration: Literal["converter", "minmax", "percentile", "mse", "entropy"] = Field(
-        "minmax",
-        description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter".',
+    calibration: Literal["auto", "converter", "minmax", "percentile", "mse", "entropy"] = Field(
+        "auto",
+        description='Ranges of activations: "minmax", "percentile", "mse", "entropy", or TensorFlow\'s "converter"; '
+        '"auto": "minmax" where fake quantization knows every layer.',
     )
     qat_epochs: int = Field(
-        15, ge=0, description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none."
+        -1,
+        ge=-1,
+        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its, "
+        "where it knows every layer.",
     )
     qat_learning_rate: float = Field(0.0003, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
+
+    @property
+    def insists(self) -> bool:
+        """Whether something is asked for that only fake quantization can do."""
+        return self.qat_epochs > 0 or self.calibration not in ("auto", "converter")
 
 
 class CodegenSpec(_Section):

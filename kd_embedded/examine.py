@@ -289,8 +289,8 @@ def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iter
             f"{whose} has memorised the training samples: {_percent(train['accuracy'])} of them right with a mean "
             f"confidence of {_percent(train['confidence'])}, but {_percent(val['accuracy'])} of the validation samples "
             f"right. At temperature {soft['temperature']:g} its soft targets say {soft['beyond_labels']:.2f} nats more "
-            "than the labels: train it for fewer epochs, or with augmentation or more weight decay, or augment the "
-            "inputs of the distillation."
+            "than the labels: regularise it (fewer epochs, augmentation, weight decay, a forest for a tree), or "
+            "augment the inputs of the distillation."
         )
     probe = document["student_probe"]
     if probe and probe["val_accuracy"] >= val["accuracy"] and lines_up(ensemble["lineup"]):

@@ -29,7 +29,7 @@ SAME_SCALE = (
 MOVES = tuple(name for name in SAME_SCALE if name not in ("AVERAGE_POOL_2D", "RESIZE_BILINEAR"))
 # Scale and zero point of outputs that the converter fixes (the same folder: FixedOutputRangeInterface).
 FIXED = {"SOFTMAX": (1 / 256, -128), "LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}
-WAY_OUT = 'set qat_epochs = 0 and calibration = "converter" in [quantize]'
+WAY_OUT = "leave qat_epochs and calibration out of [quantize], or replace that layer"
 
 
 def activations(graph: Graph) -> list[Tensor]:

@@ -106,7 +106,7 @@ def find_engine(folder: Path) -> Engine:
     """The generated model below ``folder``: a folder of plain C, or a generated project. ConfigError without one."""
     if not folder.is_dir():
         raise ConfigError("no such folder", where=str(folder), todo="kd-embedded codegen --engine aot makes one")
-    for header in sorted(folder.rglob("*.h")):
+    for header in sorted(folder.resolve().rglob("*.h")):  # the compiler runs in another folder
         found = _INVOKE.search(header.read_text("utf-8", errors="replace"))
         if found:
             sources = (header.with_suffix(".c"), *sorted(header.parent.glob("kernels/*.c")))

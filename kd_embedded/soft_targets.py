@@ -31,6 +31,7 @@ from kd_embedded.teachers import Teacher
 _BATCH = 256
 _SHARD = 16  # batches in a task
 _LARGEST = 65504.0  # of float16
+_FORM = 1  # of what augment.py does: logits kept of another form are another cache
 
 
 def live(teacher: Teacher, train: NDArray[np.int64]) -> SoftTargets:
@@ -240,7 +241,7 @@ def _folder(run: Run, key: str) -> Path:
     settings = {
         name: value for name, value in run.spec.distill.model_dump(mode="json").items() if name in _AUGMENTATION
     }
-    return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps([key, settings]).encode())[:16]
+    return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps([key, settings, _FORM]).encode())[:16]
 
 
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")

@@ -191,7 +191,7 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
     assert (tmp_path / "kd.toml").read_text() == before
 
 
-@pytest.mark.parametrize("example", ["digits", "cifar10", "npz"])
+@pytest.mark.parametrize("example", ["digits", "forest", "cifar10", "npz"])
 def test_every_example_is_a_valid_config(example: str, tmp_path: Path) -> None:
     from kd_embedded.config import load_config
 

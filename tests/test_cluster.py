@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_no_scheduler_and_no_dask_are_one_line(tmp_path: Path, monkeypatch: pyte
         run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path, cluster="tcp://127.0.0.1:1")
 
 
-def _taught(base: Path, **settings: Any) -> Run:
+def _taught(base: Path) -> Run:
     """Digits and a tiny teacher; nothing is distilled yet."""
     spec = parse_config(
         {
@@ -165,7 +166,7 @@ def _taught(base: Path, **settings: Any) -> Run:
             "data": {"max_per_class": 30},
             "teacher": {"arch": "mlp", "width": 0.05, "epochs": 1},
             "student": {"arch": "mlp", "width": 0.25},
-            "distill": {"epochs": 2, **settings},
+            "distill": {"epochs": 2, "augment_shift": 1},
         },
         "kd.toml",
     )
@@ -176,30 +177,29 @@ def _taught(base: Path, **settings: Any) -> Run:
     return run
 
 
+def _logits(run: Run) -> list[bytes]:
+    """The teacher's logits of all epochs of augmented inputs, and of the inputs as stored, made anew."""
+    shutil.rmtree(run.path(artifacts.SOFT_TARGETS), ignore_errors=True)
+    run.path(artifacts.TEACHER_LOGITS).unlink(missing_ok=True)
+    soft_targets.of_run(run)
+    soft_targets.clean(run)
+    (epochs,) = run.path(artifacts.SOFT_TARGETS).iterdir()
+    return [*_contents(epochs), run.path(artifacts.TEACHER_LOGITS).read_bytes()]
+
+
 def test_the_teachers_logits_are_the_same_bytes_by_a_worker_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(soft_targets, "_SHARD", 1)
-    here, there = (_taught(tmp_path / name, augment_shift=1) for name in ("here", "there"))
-    there.workers = 1
-    for run in (here, there):
-        soft_targets.of_run(run)
-    caches = [next(run.path(artifacts.SOFT_TARGETS).iterdir()) for run in (here, there)]
-    assert caches[0].name == caches[1].name and len(_contents(caches[0])) == 2
-    assert _contents(caches[0]) == _contents(caches[1])
     tasks: list[int] = []
-    monkeypatch.setattr(soft_targets.cluster, "run_tasks", _counting(tasks))
-    for run in (here, there):
-        soft_targets.clean(run)
-    assert tasks == [3, 3]  # two batches of the training split, one of the validation split
-    assert here.path(artifacts.TEACHER_LOGITS).read_bytes() == there.path(artifacts.TEACHER_LOGITS).read_bytes()
-
-
-def _counting(tasks: list[int]) -> Callable[..., list[Any]]:
-    """``run_tasks``, which notes how many there were."""
 
     def counting(function: Any, arguments: Any, **how: Any) -> list[Any]:
         tasks.append(len(arguments))
         return run_tasks(function, arguments, **how)
 
-    return counting
+    monkeypatch.setattr(soft_targets.cluster, "run_tasks", counting)
+    monkeypatch.setattr(soft_targets, "_SHARD", 1)
+    run = _taught(tmp_path)
+    here = _logits(run)
+    run.workers = 1
+    assert _logits(run) == here and len(here) == 3
+    assert tasks == [3, 2, 3]  # as stored: two batches of the training split, one of the validation split; two epochs

@@ -124,6 +124,13 @@ def test_generated_c_with_vectors(tmp_path: Path) -> None:
     assert 20 <= done.flash.code <= 60
 
 
+def test_the_folder_may_be_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand_engine.write(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    done = emulate_folder(Path(tmp_path.name), needed(HOST), expected())
+    assert done.equal and done.compared.bytes_compared == 8
+
+
 def test_a_difference_in_generated_c_is_told_by_its_place(tmp_path: Path) -> None:
     hand_engine.write(tmp_path, hand_engine.FIRST_FOUR + "out[2] = 99;")
     done = emulate_folder(tmp_path, needed(HOST), expected())

@@ -256,7 +256,7 @@ def test_a_teacher_that_has_memorised_its_samples_is_warned_of(noise: float) -> 
     assert "The teacher has memorised the training samples: 100.00 % of them right" in text
     assert examine.asked_about(document["ensemble"]) == ()
     assert f"but {100 * (1 - wrong.mean()):.2f} % of the validation samples right" in text
-    assert "At temperature 4 its soft targets say 0.00 nats more than the labels: train it for fewer epochs" in text
+    assert "At temperature 4 its soft targets say 0.00 nats more than the labels: regularise it" in text
     assert len(text.splitlines()) == 1
 
 

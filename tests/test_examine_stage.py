@@ -126,6 +126,16 @@ def test_a_member_whose_classes_are_shifted_is_named(tmp_path: Path) -> None:
     assert [entry["val"]["accuracy"] > 0.5 for entry in document["teachers"]] == [True, False]
 
 
+def test_a_decision_tree_that_repeats_its_labels_is_warned_of_and_a_forest_is_not(tmp_path: Path) -> None:
+    told = []
+    for name in ("tree.DecisionTreeClassifier", "ensemble.RandomForestClassifier"):
+        teacher = {"kind": "sklearn", "estimator": f"sklearn.{name}"}
+        run = _run(tmp_path / name, _arrays(), teacher=teacher, examine={"probe_epochs": 0})
+        told.append(_examine(run)["warnings"])
+    ((warning,), none) = told
+    assert warning.startswith("The teacher has memorised the training samples: 100.00 % of them right") and none == []
+
+
 def test_a_probe_is_kept_until_something_of_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _run(tmp_path, _arrays())
     first = _examine(run)["student_probe"]

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import needs_reference
 
 from kd_embedded import (
     calibrate,
     codegen,
     float_graph,
     golden,
+    interpreters,
     keras_files,
     qat,
     quantize,
@@ -186,6 +188,16 @@ def test_both_engines_take_what_is_exported(engine: str) -> None:
     assert dense is not None and other is not None and np.array_equal(dense, other)
 
 
+@needs_reference
+@pytest.mark.parametrize("arch", ["resnet8", "mixture"])
+def test_tflm_computes_it_as_the_reference(arch: str) -> None:
+    model = qat.export(_rounded(arch), _SETTINGS, arch)
+    x = np.random.default_rng(1).integers(-128, 128, (20, *_SHAPE)).astype(np.int8)
+    wanted = interpreters.run("builtin_ref", model, x)
+    assert np.array_equal(interpreters.run("tflm", model, x), wanted)
+    assert np.array_equal(interpreters.run("reference", model, x), wanted)
+
+
 def test_layers_keep_the_names_of_the_student() -> None:
     names = [layer.name for layer in _rounded("resnet8").model.layers]
     assert {"conv_relu", "block1_a_relu", "block2_shortcut_bn", "block3_out", "pool"} <= set(names)
@@ -224,7 +236,7 @@ def test_a_layer_that_fake_quantization_does_not_know_is_named() -> None:
     inputs = keras.Input(_SHAPE)
     x = layers.Conv2DTranspose(4, 3, name="grow")(inputs)
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
-    with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' is not known .* set qat_epochs = 0"):
+    with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' is not known .* leave qat_epochs"):
         qat.trace(model, _x(4), "student.keras")
 
 

@@ -152,16 +152,31 @@ def test_calibration_picks_the_ranges(distilled: Path) -> None:
     assert len(scales) >= 3
 
 
-def test_a_student_that_cannot_be_fine_tuned_is_refused_before_anything_is_trained(distilled: Path) -> None:
+def _grown(folder: Path) -> Any:
+    """A student, stored as grown.keras, with a layer that fake quantization does not have."""
     import keras
     from keras import layers
 
     keras_files.start_tensorflow()
+    keras.utils.set_random_seed(1)
     inputs = keras.Input((4, 4, 1))
     x = layers.Conv2DTranspose(4, 3, name="grow")(inputs)
     model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
-    keras_files.save(model, distilled / "grown.keras")
+    keras_files.save(model, folder / "grown.keras")
+    return model
+
+
+def test_a_student_that_cannot_be_fine_tuned_is_refused_before_anything_is_trained(distilled: Path) -> None:
+    _grown(distilled)
     run = _run(distilled, out="other")
     spec = run.spec.model_copy(update={"student": run.spec.student.model_copy(update={"file": "grown.keras"})})
-    with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' .* set qat_epochs = 0"):
+    with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' .* leave qat_epochs"):
         plan.work(Run(spec, distilled, Progress()))
+
+
+def test_by_default_such_a_student_is_calibrated_by_the_converter_which_is_said(distilled: Path) -> None:
+    student = _grown(distilled)
+    own = stage.models(_run(distilled, qat_epochs=0, calibration="converter"), student)
+    run = _run(distilled, qat_epochs=-1, calibration="auto")
+    assert stage.models(run, student) == own
+    assert isinstance(run.progress, _Told) and "TRANSPOSE_CONV in layer 'grow'" in run.progress.lines[-1]

@@ -6,6 +6,7 @@ import importlib
 import json
 import string
 import sys
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,31 @@ def test_a_classifier_of_the_users_own_with_its_columns_by_name(tmp_path: Path, 
     by_name = dict(zip(model.classes_, model.predict_proba(_X.reshape(120, -1)).T, strict=True))
     assert list(by_name) != list(_DATA.class_names)
     assert np.allclose(_softmax(logits), np.stack([by_name[c] for c in _DATA.class_names], 1), atol=1e-5)
+
+
+def test_skops_files_of_the_usual_classifiers_need_no_list_of_types(tmp_path: Path) -> None:
+    import skops.io
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
+
+    inputs = _X.reshape(120, -1)
+    for model in (
+        GradientBoostingClassifier(n_estimators=2),
+        HistGradientBoostingClassifier(max_iter=2),
+        KNeighborsClassifier(algorithm="kd_tree"),
+        KNeighborsClassifier(algorithm="ball_tree"),
+        MLPClassifier((4,), max_iter=2, solver="adam"),
+        CalibratedClassifierCV(SVC(), cv=2),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(inputs, _Y)
+        skops.io.dump(model, tmp_path / "own.skops")
+        logits = _logits(tmp_path, kind="sklearn", file="own.skops")
+        assert np.allclose(_softmax(logits), np.clip(model.predict_proba(inputs), 1e-7, 1), atol=1e-5), model
 
 
 def test_a_skops_file_with_types_of_others_is_refused_by_name(tmp_path: Path) -> None:
@@ -387,12 +413,14 @@ def test_a_function_beside_kd_toml_is_a_teacher_and_its_source_is_part_of_it(tmp
         ("own_teacher:broken", "fails on inputs [64, 5, 4, 3]: ValueError: no such"),
         ("own_teacher:nan", "gives NaN or infinity"),
         ("own_teacher:table", "fails on inputs [64, 5, 4, 3]: TypeError"),
-        ("json:dumps", "cannot be read: No such file"),
+        ("absent:scores", "cannot be read: No such file"),
+        ("json:scores", "json:scores: cannot be imported: ImportError: another module is named json, rename the file"),
     ],
 )
 def test_a_bad_function_is_one_line(tmp_path: Path, function: str, says: str) -> None:
     _module(tmp_path)
     (tmp_path / "wrong_syntax.py").write_text("def scores(:")
+    (tmp_path / "json.py").write_text(_SOURCE)
     _refuses(tmp_path, {"kind": "python", "function": function}, says)
 
 
@@ -627,7 +655,7 @@ def test_every_kind_documents_its_keys(name: str) -> None:
         ({"kind": "python", "function": "own"}, 'needs function = "module:function"'),
         ({"kind": "python", "function": "../own:f"}, 'needs function = "module:function"'),
         ({"kind": "logits", "file": "own.csv"}, "needs file, that ends in .npz"),
-        ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, "sees no inputs"),
+        ({"kind": "logits", "file": "own.npz", "input_scale": 2.0}, 'input_scale is not read by kind = "logits"'),
         ({"kind": "teacher"}, "kind"),
         ({"file": "own.keras", "mode": "frozen", "trunk": "MobileNet"}, "file and trunk are both set"),
         ({"trunk": "MobileNet"}, "weights go with a trunk of keras.applications, which needs them"),

@@ -62,7 +62,7 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     _fill_zeros(student)
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
     model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
-    if run.spec.quantize.qat_epochs or run.spec.quantize.calibration != "converter":
+    if run.spec.quantize.insists:
         qat.trace(student, sample[:8], where)
     for departure in tflm_departures(graph) if chosen.engine == "tflm" else ():
         raise KdError(

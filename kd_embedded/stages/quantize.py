@@ -24,6 +24,7 @@ from kd_embedded import (
     training,
 )
 from kd_embedded import quantize as quantization
+from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import distill, plan, teach
 from kd_embedded.tflite.graph import Graph
@@ -48,12 +49,38 @@ def work(run: Run) -> None:
 
 
 def models(run: Run, student: Any) -> dict[str, bytes]:
-    """The int8 models of a trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
-    settings, representative = plan.settings(run), _representative(run)
-    made = {"ptq": _calibrated(run, student, settings, representative)}
-    if run.spec.quantize.qat_epochs:
-        made["qat"] = _fine_tuned(run, student, settings, representative)
+    """The int8 models of the trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
+    settings, representative, spec = plan.settings(run), _representative(run), run.spec.quantize
+    made: dict[str, bytes] = {}
+    graph = _traced(run, student, representative)
+    if graph is None or spec.calibration == "converter":
+        engine = run.spec.codegen.engine
+        made["ptq"] = quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
+    if graph is None:
+        return made
+    method = spec.calibration if spec.calibration in calibrate.METHODS else "minmax"
+    ranges = calibrate.ranges(graph, representative, method)
+    rounded = qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
+    if not made:
+        made["ptq"] = qat.export(rounded, settings, artifacts.STUDENT)
+    if spec.qat_epochs:
+        _fine_tune(run, student, rounded)
+        made["qat"] = qat.export(rounded, settings, artifacts.STUDENT)
     return made
+
+
+def _traced(run: Run, student: Any, representative: NDArray[np.float32]) -> Graph | None:
+    """The float graph for fake quantization; None where nobody asks for it, or by default where it lacks a layer."""
+    spec = run.spec.quantize
+    if spec.calibration == "converter" and not spec.qat_epochs:
+        return None
+    try:
+        return qat.trace(student, representative[:8], artifacts.STUDENT)
+    except ModelError as error:
+        if spec.insists:
+            raise
+        run.progress.say(f"  {error.what}: the converter's own calibration, and no fine-tuning")
+        return None
 
 
 def _representative(run: Run) -> NDArray[np.float32]:
@@ -62,21 +89,12 @@ def _representative(run: Run) -> NDArray[np.float32]:
     return run.data.inputs(train[chosen])
 
 
-def _calibrated(run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32]) -> bytes:
-    """The int8 model of ``student`` as it is."""
-    engine, method = run.spec.codegen.engine, run.spec.quantize.calibration
-    if method == "converter":
-        return quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
-    return qat.export(_rounded(run, student, settings, representative, method), settings, artifacts.STUDENT)
-
-
-def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32]) -> bytes:
-    """The int8 model of ``student`` trained further, by the recipe and the teachers of [distill]."""
-    spec, method = run.spec.distill, run.spec.quantize.calibration
-    rounded = _rounded(run, student, settings, representative, "minmax" if method == "converter" else method)
-    settings_of_fit = spec.model_copy(
+def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
+    """Trains ``rounded``, made of the Keras ``student``, by the recipe and the teachers of [distill]."""
+    spec, epochs = run.spec.distill, run.spec.quantize.qat_epochs
+    settings = spec.model_copy(
         update={
-            "epochs": run.spec.quantize.qat_epochs,
+            "epochs": epochs if epochs > 0 else max(1, spec.epochs // 10),
             "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
             "learning_rate": run.spec.quantize.qat_learning_rate,
             "warmup_epochs": 0,
@@ -89,7 +107,7 @@ def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, represe
         lambda standardized: training.fit(
             standardized,
             teach.samples(run),
-            settings_of_fit,
+            settings,
             distill.objective(run, student, features=False),
             seed=run.spec.project.seed,
             checkpoint=run.checkpoint(STAGE),
@@ -99,15 +117,6 @@ def _fine_tuned(run: Run, student: Any, settings: quantization.Settings, represe
         ),
         fresh=False,
     )
-    return qat.export(rounded, settings, artifacts.STUDENT)
-
-
-def _rounded(
-    run: Run, student: Any, settings: quantization.Settings, representative: NDArray[np.float32], method: str
-) -> qat.FakeQuantized:
-    graph = qat.trace(student, representative[:8], artifacts.STUDENT)
-    ranges = calibrate.ranges(graph, representative, method)
-    return qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
 
 
 def _score(run: Run, model: bytes, softmax: bool) -> dict[str, float]:

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from kd_embedded import data as data_sets
 from kd_embedded import plugins, tasks
 from kd_embedded.config import FitSpec, TeacherSpec
-from kd_embedded.errors import ModelError
 
 _SAMPLE = 5000  # training inputs that a teacher may look at before it is trained
 
@@ -168,11 +167,3 @@ def load(job: Job) -> Teacher:
     """The teacher that ``make`` wrote. Raises ModelError where its file is absent or damaged."""
     found: Teacher = kind(job.spec.kind).load(job)
     return found
-
-
-def check(teacher: Teacher, job: Job, where: str) -> None:
-    """Raises ModelError unless ``teacher`` gives finite logits [N, classes] for inputs of the training split."""
-    indices = job.sample(64)
-    logits = teacher.logits(job.data.inputs(indices), indices)
-    if not np.isfinite(logits).all():
-        raise ModelError("gives NaN or infinity", where=where, todo="check what it was trained on, and input_scale")

@@ -23,6 +23,7 @@ from kd_embedded.teachers import Job, Teacher, _function, _trunk, zoo
 KEYS = frozenset(
     {
         *("arch", "width", "file", "mode", "trunk", "weights", "finetune_epochs", "allow_lambda", "outputs"),
+        *("input_scale", "input_offset"),
         *FitSpec.model_fields,
     }
 )

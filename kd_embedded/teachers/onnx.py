@@ -12,7 +12,7 @@ from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"file", "layout", "outputs"})
+KEYS = frozenset({"file", "layout", "outputs", "input_scale", "input_offset"})
 FILE = "Your own .onnx model, its weights in it, relative to this file."
 OUTPUTS = _function.OUTPUTS
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}

@@ -18,8 +18,9 @@ from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"function", "outputs"})
+KEYS = frozenset({"function", "outputs", "input_scale", "input_offset"})
 OUTPUTS = _function.OUTPUTS
+_LOADED: set[str] = set()  # modules that came from beside a kd.toml
 
 
 def check_spec(spec: TeacherSpec) -> None:
@@ -76,11 +77,17 @@ def _importing(base: Path) -> Iterator[None]:
 
 
 def _module(name: str, source: Path) -> Any:
+    """The module at ``source``; one of that name from another project is forgotten, one of anybody else is not."""
     known = sys.modules.get(name)
-    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() != source.resolve():
-        del sys.modules[name]  # of another project
+    if name in _LOADED and _origin(known) != source.resolve():
+        del sys.modules[name]
     importlib.invalidate_caches()
     found = importlib.import_module(name)
-    if Path(found.__file__ or "").resolve() != source.resolve():
-        raise ImportError(f"{name} is {found.__file__}")
+    if _origin(found) != source.resolve():
+        raise ImportError(f"another module is named {name}, rename the file")
+    _LOADED.add(name)
     return found
+
+
+def _origin(module: Any) -> Path:
+    return Path(getattr(module, "__file__", None) or "").resolve()

@@ -23,17 +23,22 @@ from kd_embedded.config import TeacherSpec, nearest
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"estimator", "parameters", "file", "trusted", "allow_pickle"})
+KEYS = frozenset({"estimator", "parameters", "file", "trusted", "allow_pickle", "input_scale", "input_offset"})
 FILE = "Your own fitted classifier instead, as .skops, relative to this file."
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
-# Compiled parts of scikit-learn's own estimators, which hold numbers alone; skops leaves them to whoever loads.
+# Parts of scikit-learn's own estimators, which hold numbers or other estimators alone; skops leaves them to the caller.
 _PARTS = frozenset(
     {
-        "sklearn.tree._tree.Tree",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
         "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
     }
 )
 

@@ -14,7 +14,7 @@ from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
 
-KEYS = frozenset({"file", "layout", "outputs"})
+KEYS = frozenset({"file", "layout", "outputs", "input_scale", "input_offset"})
 FILE = "Your own model: .pt, as torch.jit.save wrote it, or .pt2 of torch.export.save; relative to this file."
 OUTPUTS = _function.OUTPUTS
 
