@@ -106,7 +106,7 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Standardized:
-    """A Teacher of a regression, its outputs in ``units``; it has no maps of features to compare."""
+    """A Teacher of a regression, its outputs in ``units``."""
 
     teacher: Teacher
     units: tasks.Units
