@@ -85,7 +85,7 @@ CASES: Mapping[str, Case] = {
             },
         },
         students={"resnet8": 1.0, "ds_cnn": 1.0625},
-        recipes=("alone", "kd", "dist", "auto"),
+        recipes=("alone", "kd", "kd_ls", "auto"),
         epochs=30,
         qat_epochs=8,
         seeds=3,

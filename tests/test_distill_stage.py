@@ -97,23 +97,22 @@ def test_alpha_of_zero_reads_no_teacher(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _examination(**changes: Any) -> dict[str, Any]:
-    found = {"confidence": 0.8, "val": 0.95, "probe": 0.9, "parameters": 10_000, **changes}
+    found = {"confidence": 0.9, "parameters": 10_000, **changes}
     return {
         "teachers": [{"parameters": found["parameters"]}],
-        "ensemble": {"train": {"confidence": found["confidence"]}, "val": {"accuracy": found["val"]}},
-        "student_probe": None if found["probe"] is None else {"val_accuracy": found["probe"]},
+        "ensemble": {"train": {"confidence": found["confidence"]}},
     }
 
 
 @pytest.mark.parametrize(
     ("changes", "classes", "name", "why"),
     [
-        ({}, 10, "kd_ls", "moderate, 80.0 %"),
-        ({"confidence": 0.99}, 10, "dkd", "99.0 % confident"),
-        ({"probe": 0.7, "parameters": 100_000}, 10, "dist", "25 points ahead of the student's probe and 100 times"),
-        ({"probe": 0.7}, 10, "kd_ls", "moderate"),
-        ({"probe": None, "parameters": None, "confidence": 0.96}, 10, "dkd", "96.0 %"),
-        ({"probe": 0.5, "parameters": 100_000}, 2, "kd", "two classes"),
+        ({}, 10, "kd_ls", "90.0 % confident"),
+        ({"confidence": 0.79}, 10, "kd", "79.0 % confident of the training samples, so"),
+        ({"parameters": 299_000}, 10, "kd_ls", "90.0 %"),
+        ({"parameters": 300_000}, 10, "kd", "300 times the student's parameters"),
+        ({"parameters": None}, 10, "kd_ls", "90.0 %"),
+        ({"parameters": 300_000}, 2, "kd", "two classes"),
     ],
 )
 def test_the_rule(changes: dict[str, Any], classes: int, name: str, why: str) -> None:
