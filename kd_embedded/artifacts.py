@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ VALIDATION = "validation.json"
 FIRMWARE = "firmware"
 REPORT = "report.html"
 RUN = "run.json"
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -99,6 +102,27 @@ def write_npz(path: Path, **arrays: Any) -> None:
     whole = io.BytesIO()
     np.savez(whole, **arrays)
     write_bytes(path, whole.getvalue())
+
+
+def zipped(members: Mapping[str, bytes], *, compressed: bool = False) -> bytes:
+    """A zip of ``members`` in their order, without dates: the same members give the same bytes."""
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), data, kind)
+    return whole.getvalue()
+
+
+def json_objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON document, an outer one before those in it."""
+    if isinstance(document, dict):
+        yield document
+        for value in document.values():
+            yield from json_objects(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from json_objects(value)
 
 
 def locate(base: Path, name: str) -> Path:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded.artifacts import replacing
+from kd_embedded.artifacts import json_objects, replacing, zipped
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import silenced
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 def start_tensorflow() -> None:
@@ -62,12 +59,10 @@ def save(model: Any, path: Path) -> None:
     with replacing(path) as temporary:
         whole = temporary.with_name("whole.keras")
         model.save(whole)
-        with zipfile.ZipFile(whole) as source, zipfile.ZipFile(temporary, "w") as target:
-            for name in sorted(source.namelist()):
-                data = source.read(name)
-                if name.endswith(".json"):
-                    data = _without_chance(json.loads(data))
-                target.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+        with zipfile.ZipFile(whole) as source:
+            members = {name: source.read(name) for name in sorted(source.namelist())}
+        parts = {name: _without_chance(json.loads(data)) for name, data in members.items() if name.endswith(".json")}
+        temporary.write_bytes(zipped(members | parts))
 
 
 def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str, noun: str = "classes") -> None:
@@ -148,7 +143,7 @@ def fresh_weights(model: Any, seed: int) -> Any:
 def _without_chance(document: Any) -> bytes:
     """A JSON part of a .keras file; Keras writes the time, and ``id(object)`` for the objects that layers share."""
     numbers: dict[int, int] = {}
-    for node in _nodes(document):
+    for node in json_objects(document):
         if "shared_object_id" in node:
             node["shared_object_id"] = numbers.setdefault(node["shared_object_id"], len(numbers))
         if "date_saved" in node:
@@ -171,14 +166,4 @@ def _architecture(path: Path) -> Any:
 
 
 def _has_lambda(config: Any) -> bool:
-    return any(node.get("class_name") in ("Lambda", "__lambda__") for node in _nodes(config))
-
-
-def _nodes(config: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(config, dict):
-        yield config
-        for value in config.values():
-            yield from _nodes(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _nodes(value)
+    return any(node.get("class_name") in ("Lambda", "__lambda__") for node in json_objects(config))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded import artifacts
 from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError, ToolError
@@ -94,6 +95,18 @@ def read(job: Job, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def keep(job: Job, scores: Callable[[bytes, TeacherSpec], Scores]) -> None:
+    """Tries the user's file, of which ``scores`` makes a function, and copies it."""
+    whole = read(job, job.spec.file)
+    as_teacher(job, scores(whole, job.spec), job.spec.file)
+    artifacts.write_bytes(job.path, whole)
+
+
+def kept(job: Job, scores: Callable[[bytes, TeacherSpec], Scores]) -> FunctionTeacher:
+    """The Teacher of the file that ``keep`` copied."""
+    return as_teacher(job, scores(job.path.read_bytes(), job.spec), job.spec.file)
 
 
 def channels(inputs: NDArray[np.float32], layout: str) -> NDArray[np.float32]:

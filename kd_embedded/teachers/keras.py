@@ -30,7 +30,6 @@ KEYS = frozenset(
 FILE = "Your own .keras or .h5 model or SavedModel folder, relative to this file; empty: arch."
 OUTPUTS = 'What file gives; "auto" strips a final softmax and takes anything else as logits.'
 _OTHERS = {".onnx": "onnx", ".pt": "torch", ".pt2": "torch", ".skops": "sklearn", ".npz": "logits", ".py": "python"}
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +156,8 @@ def _packed(folder: Path) -> bytes:
     if not (folder / "saved_model.pb").is_file():
         todo = "name a .keras or .h5 model, or the folder that holds saved_model.pb"
         raise ModelError("is no Keras model", where=str(folder), todo=todo)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH), path.read_bytes())
-    return packed.getvalue()
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return artifacts.zipped({path.relative_to(folder).as_posix(): path.read_bytes() for path in found})
 
 
 def _saved_model(packed: bytes, job: Job) -> _function.FunctionTeacher:

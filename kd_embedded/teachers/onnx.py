@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts
 from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
@@ -36,15 +35,13 @@ def suffix(spec: TeacherSpec) -> str:
 
 def make(job: Job) -> list[dict[str, float]]:
     """Tries the model and copies it."""
-    whole = _function.read(job, job.spec.file)
-    _function.as_teacher(job, _scores(whole, job.spec), job.spec.file)
-    artifacts.write_bytes(job.path, whole)
+    _function.keep(job, _scores)
     return []
 
 
 def load(job: Job) -> _function.FunctionTeacher:
     """The model as copied."""
-    return _function.as_teacher(job, _scores(job.path.read_bytes(), job.spec), job.spec.file)
+    return _function.kept(job, _scores)
 
 
 def _scores(whole: bytes, spec: TeacherSpec) -> _function.Scores:

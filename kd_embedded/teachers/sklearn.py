@@ -11,7 +11,6 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from kd_embedded.teachers import Job, _function
 KEYS = frozenset({"estimator", "parameters", "file", "trusted", "allow_pickle", "input_scale", "input_offset"})
 FILE = "Your own fitted classifier instead, as .skops, relative to this file."
 _PICKLES = (".pkl", ".pickle", ".joblib")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
 # Parts of scikit-learn's own estimators, which hold numbers or other estimators alone; skops leaves them to the caller.
 _PARTS = frozenset(
     {
@@ -116,34 +114,20 @@ def dumps(estimator: Any) -> bytes:
         schema = json.loads(source.read("schema.json"))
         names = _without_chance(schema)
         members = {names[name]: source.read(name) for name in source.namelist() if name != "schema.json"}
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in ({"schema.json": json.dumps(schema).encode()} | members).items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
-    return target.getvalue()
+    return artifacts.zipped({"schema.json": json.dumps(schema).encode()} | members, compressed=True)
 
 
 def _without_chance(schema: Any) -> dict[str, str]:
     """Numbers the objects and files of a schema, in place, in the order they come; the new names of the files."""
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
-    for node in _nodes(schema):
+    for node in artifacts.json_objects(schema):
         if isinstance(node.get("__id__"), int):
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers))
         if isinstance(node.get("file"), str):
             name = node["file"]
             node["file"] = names.setdefault(name, f"{len(names)}{Path(name).suffix}")
     return names
-
-
-def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(schema, dict):
-        yield schema
-        for value in schema.values():
-            yield from _nodes(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _nodes(value)
 
 
 def _class(name: str) -> Any:
