@@ -60,7 +60,16 @@ class ProjectSpec(_Section):
 class DataSpec(_Section):
     """[data]: samples, classes, and their three splits."""
 
-    source: str = Field("sklearn:digits", description='"sklearn:digits", "npz:FILE" or "images:FOLDER".')
+    source: str = Field(
+        "sklearn:digits", description='"sklearn:digits", "sklearn:diabetes", "npz:FILE" or "images:FOLDER".'
+    )
+    task: Literal["classification", "regression", "autoencoder"] = Field(
+        "classification",
+        description='"classification", "regression" (numbers), or "autoencoder" (its inputs again: finds anomalies).',
+    )
+    anomalies: tuple[str, ...] = Field(
+        (), description="autoencoder only. Classes of the source that are anomalies: in the test split alone."
+    )
     unlabelled: str = Field(
         "", description='Further inputs for the soft targets alone: "npz:FILE" (its array x) or "images:FOLDER".'
     )
@@ -79,6 +88,7 @@ class DataSpec(_Section):
     color: Literal["rgb", "grayscale"] = Field("rgb", description='images: only. "rgb" or "grayscale".')
 
     _size = field_validator("image_size", mode="before")(_pair)
+    _anomalies = field_validator("anomalies", mode="before")(_once)
 
 
 class FitSpec(_Section):
@@ -142,7 +152,7 @@ class TeacherSpec(FitSpec):
         False, description="Load a file with Lambda layers, or a SavedModel: they run what their author put there."
     )
     estimator: tuple[str, ...] = Field(
-        (), description='A classifier of scikit-learn, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
+        (), description='A classifier or regressor, "sklearn.MODULE.CLASS"; several are the steps of a pipeline.'
     )
     parameters: dict[str, Any] = Field(
         {}, description='Of the estimator; a text "sklearn.MODULE.CLASS" is such an estimator, "step__key" one of its.'
@@ -225,7 +235,7 @@ class ExamineSpec(_Section):
 
 
 class DistillSpec(FitSpec):
-    """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * the soft loss of method."""
+    """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * the soft loss of method; without classes, both MSE."""
 
     method: str = Field("kd", description='"kd" (Hinton), another recipe, or "auto": picked by rule, and said why.')
     alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
@@ -314,6 +324,10 @@ class BudgetSpec(_Section):
 
     min_accuracy: _Share = Field(0.0, description="Of the int8 student on the test split, 0 to 1; 0: any.")
     max_accuracy_drop: _Share = Field(1.0, description="From the teacher to the int8 student, 0 to 1; 1: any.")
+    max_mse: float = Field(
+        0.0, ge=0.0, description="No classes only: mean squared error of the int8 student on the test split; 0: any."
+    )
+    min_auc: _Share = Field(0.0, description="autoencoder only: of the int8 student's error as a score; 0: any.")
     max_flash_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
     max_ram_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
 
@@ -335,6 +349,25 @@ class RunSpec(_Section):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, value: object) -> object:
+        """Where there are no classes, other recipes and ensembles are the default."""
+        if not isinstance(value, dict):
+            return value
+        data, distill = value.get("data", {}), value.get("distill", {})
+        task = data.get("task") if isinstance(data, dict) else getattr(data, "task", None)
+        if task in ("regression", "autoencoder") and isinstance(distill, dict):
+            return {**value, "distill": {"method": "mse", "ensemble": "logits", **distill}}
+        return value
+
+    @model_validator(mode="after")
+    def _settings_of_the_task(self) -> RunSpec:
+        from kd_embedded import tasks
+
+        tasks.check(self)
+        return self
 
     @model_validator(mode="after")
     def _augmented_teachers(self) -> RunSpec:
@@ -387,7 +420,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ").replace("Tuple", "List").removesuffix(", not 0")
     given = first["input"]
     shown = f", not {json.dumps(given)}" if isinstance(given, str | int | float | bool) else ""
-    return ConfigError(f"{place}: {message[:1].lower()}{message[1:]}{shown}{more}", where=where)
+    told = f"{message[:1].lower()}{message[1:]}{shown}{more}"
+    return ConfigError(f"{place}: {told}" if place else told, where=where)
 
 
 def _nearest_key(parts: tuple[int | str, ...]) -> str:

@@ -1,6 +1,7 @@
 """What a student learns from: labels, and a teacher's soft targets or feature maps by one of the recipes.
 
-The loss of a sample is ``(1 - alpha) * CE(targets, student) + alpha * soft_loss``, soft_loss as recipes/ has it.
+The loss of a sample is ``(1 - alpha) * CE(targets, student) + alpha * soft_loss``, soft_loss as recipes/ has it. Where
+there are no classes both terms are mean squared errors, to the targets and to the teacher.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import recipes
+from kd_embedded import recipes, tasks
 from kd_embedded.recipes._features import connect
 
 _BATCH = 256
@@ -72,10 +73,12 @@ class Objective:
 class Network:
     """A student and what distils it, as one function of a step, called inside a tf.function."""
 
-    def __init__(self, model: Any, objective: Objective, seed: int) -> None:
+    def __init__(self, model: Any, objective: Objective, seed: int, *, classes: bool = True) -> None:
         """``seed`` is that of the projectors' weights. Raises ConfigError or ModelError where the recipe finds no maps
-        to compare, or no such parameter."""
+        to compare, or no such parameter. Without ``classes`` the targets are numbers."""
         self._objective, self._model, self._teacher = objective, model, None
+        self._hard_loss = hard_loss if classes else lambda targets, outputs: tasks.squares(outputs, targets)
+        self._soft_share = objective.alpha * (1.0 if classes else 2.0)  # the recipe mse halves its mean of squares
         self._recipe = recipes.get(objective.recipe)
         self._parameters = recipes.parameters(objective.recipe, objective.parameters)
         if objective.distils and objective.features:
@@ -102,7 +105,7 @@ class Network:
         objective, outputs = self._objective, self._model(inputs, training=True)
         logits, maps = (outputs[0], outputs[1:]) if self._teacher else (outputs, [])
         if not objective.distils:
-            return logits, hard_loss(targets, logits)
+            return logits, self._hard_loss(targets, logits)
         targets_of_maps = []
         if self._teacher:
             teacher, *targets_of_maps = map(tf.stop_gradient, self._teacher(inputs, training=False))
@@ -115,9 +118,9 @@ class Network:
             student_maps=tuple(maps),
             teacher_maps=tuple(targets_of_maps),
         )
-        losses = objective.alpha * self._recipe.soft_loss(batch, self._parameters)
+        losses = self._soft_share * self._recipe.soft_loss(batch, self._parameters)
         if objective.alpha < 1.0:
-            losses += (1.0 - objective.alpha) * hard_loss(targets, logits)
+            losses += (1.0 - objective.alpha) * self._hard_loss(targets, logits)
         return logits, losses
 
 

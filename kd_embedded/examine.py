@@ -331,13 +331,7 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
             f"The classes are imbalanced: {counts[most]:,} training samples of {names[most]!r}, {counts[least]:,} of "
             f'{names[least]!r}: set class_weights = "balanced" in [distill] and [[teacher]], or add samples.'
         )
-    for pair, count in data["duplicates"]["between"].items():
-        one, other = pair.split("_")
-        if count and other != "unlabelled":
-            yield (
-                f"{count:,} of {data['samples'][other]:,} {SPLITS[other]} samples are exact copies of {SPLITS[one]} "
-                f"samples, so accuracy on them is too good: keep copies in one split only."
-            )
+    yield from copy_warnings(data)
     conflicts = data["conflicts"]
     if conflicts["inputs"]:
         first = conflicts["examples"][0]
@@ -354,6 +348,17 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
                 f"{found['wrong']:,} have another label, and its confidence allows for {found['expected']:,.1f}: "
                 "labels are likely wrong, unless it is much too sure of itself. Look at the worst in the report, "
                 "and correct them."
+            )
+
+
+def copy_warnings(data: Mapping[str, Any]) -> Iterator[str]:
+    """Samples of a split that stand in an earlier one too."""
+    for pair, count in data["duplicates"]["between"].items():
+        one, other = pair.split("_")
+        if count and other != "unlabelled":
+            yield (
+                f"{count:,} of {data['samples'][other]:,} {SPLITS[other]} samples are exact copies of {SPLITS[one]} "
+                f"samples, so accuracy on them is too good: keep copies in one split only."
             )
 
 

@@ -65,15 +65,18 @@ def save(model: Any, path: Path) -> None:
         temporary.write_bytes(zipped(members | parts))
 
 
-def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str) -> None:
-    """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes]."""
+def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: str, noun: str = "classes") -> None:
+    """Raises ModelError unless ``model`` maps one input [N, *input_shape] to one output [N, classes].
+
+    ``noun`` is what messages call the latter.
+    """
     check_input(model, input_shape, where)
     gives = tuple(model.outputs[0].shape[1:])
     if gives != (classes,):
         raise ModelError(
-            f"gives {gives[0] if len(gives) == 1 else gives} classes, the data has {classes}",
+            f"gives {gives[0] if len(gives) == 1 else gives} {noun}, the data has {classes}",
             where=where,
-            todo="use a model of the same classes",
+            todo=f"use a model of the same {noun}",
         )
 
 

@@ -78,3 +78,17 @@ def wilson_interval95(share: float, samples: int) -> tuple[float, float]:
 
 def _share(part: Any, whole: Any) -> float | None:
     return float(part / whole) if whole else None
+
+
+def auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
+    """The area under the ROC curve: how often a ``positive`` sample [N] scores higher than another, ties by half.
+
+    From ranks (Mann and Whitney 1947). None where all samples are of one kind.
+    """
+    ones = int(positive.sum())
+    others = len(positive) - ones
+    if not ones or not others:
+        return None
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * others))

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kd_embedded import artifacts, codegen, report_pictures
+from kd_embedded import artifacts, codegen, report_pictures, tasks
 from kd_embedded.boards import Board, load_boards
 from kd_embedded.codegen import aot
 from kd_embedded.codegen.arena import Arena
@@ -26,6 +26,7 @@ from kd_embedded.fit import ARENA_MARGIN_BYTES, FLASH_PARTS, RAM_PARTS, Fit
 from kd_embedded.tflite.analyze import OpCost, analyze
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import read_bytes
+from kd_embedded.training import score
 from kd_embedded.validate import device, failures
 
 TEMPLATE = "report.html.j2"
@@ -120,6 +121,7 @@ def render(found: Artifacts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    classes, examination = found.spec.data.task == tasks.CLASSIFICATION, found.examination
     jinja.filters |= {
         "percent": percent,
         "points": points,
@@ -139,13 +141,16 @@ def render(found: Artifacts) -> str:
         record=found.record,
         plan=found.plan,
         warnings=found.examination["warnings"],
-        examined=list(_examined(found.examination)),
-        reliability=_reliability(found.examination),
-        soft=found.examination["ensemble"]["soft_targets"],
-        dataset=found.examination["data"],
+        classes=classes,
+        errors=list(_errors(found.validation)),
+        figures=tasks.TITLES,
+        examined=list(_examined(examination) if classes else _examined_errors(examination)),
+        reliability=_reliability(examination) if classes else [],
+        soft=examination["ensemble"].get("soft_targets"),
+        dataset=examination["data"],
         splits=SPLITS,
         copies=list(_copies(found.examination["data"])),
-        doubts=list(_doubts(found.examination["data"])),
+        doubts=list(_doubts(examination["data"])) if classes else [],
         validation=found.validation,
         interpreters=_INTERPRETERS,
         ladder=_ladder(found.validation),
@@ -236,6 +241,8 @@ def _asked(found: Artifacts) -> Iterator[tuple[str, Sequence[str]]]:
     soft = (
         f"alpha {distill.alpha:g}, temperature {distill.temperature:g}" if distill.alpha else "labels alone (alpha 0)"
     )
+    if spec.data.task != tasks.CLASSIFICATION:
+        soft = f"alpha {distill.alpha:g}"
     yield "Distillation", [f"{soft}; {how}", *_recipe(found.record)]
     quantize = spec.quantize
     calibrated = f"calibrated on at most {quantize.representative_samples:,} training samples"
@@ -258,7 +265,10 @@ def _exported(record: Mapping[str, Any]) -> Iterator[str]:
     for key, title in _INT8.items():
         if key in entry:
             exported = ", exported" if entry.get("chosen") == key and len(_INT8.keys() & entry.keys()) > 1 else ""
-            yield f"{title}: {100 * entry[key]['val_accuracy']:.2f} % of the validation samples right{exported}"
+            if "val_accuracy" in entry[key]:
+                yield f"{title}: {100 * entry[key]['val_accuracy']:.2f} % of the validation samples right{exported}"
+            else:
+                yield f"{title}: MSE {entry[key]['val_loss']:.4g} on the validation samples{exported}"
 
 
 def _teacher(spec: TeacherSpec) -> str:
@@ -299,6 +309,27 @@ def _confusion(validation: Mapping[str, Any]) -> dict[str, Any] | None:
         kinds = ["d" if i == j else "e" for j in range(len(row))]
         rows.append({"index": i, "name": names[i], "cells": list(zip(row, kinds, shades, strict=True))})
     return {"names": names, "rows": rows, "small": len(names) <= _SMALL_MATRIX, "many": len(names) > _MANY_CLASSES}
+
+
+def _errors(validation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row for each model, where there are no classes; then, of several outputs, one for each of the int8 student."""
+    titles = {"teacher": "Teacher", "student_float": "Float student", "student_int8": "Int8 student"}
+    for key, entry in validation.get("errors", {}).items():
+        yield {"title": titles[key], "name": None, **(entry or {})}
+    outputs = (validation.get("errors", {}).get("student_int8") or {}).get("outputs", [])
+    for entry in outputs if len(outputs) > 1 else []:
+        yield {"title": "Int8 student,", **entry}
+
+
+def _examined_errors(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """As ``_examined``, where there are no classes."""
+    several = len(examination["teachers"]) > 1
+    ensemble = [{**examination["ensemble"], "name": None, "parameters": None}] if several else []
+    for number, entry in enumerate([*examination["teachers"], *ensemble], 1):
+        title = "Teacher" if not several else "Ensemble" if entry["name"] is None else f"Teacher {number}"
+        named = {"title": title, "name": entry["name"], "parameters": entry["parameters"]}
+        for split, first in (("train", named), ("val", {"title": "", "name": None, "parameters": None})):
+            yield {**first, **entry[split], "split": SPLITS[split]}
 
 
 def _examined(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -366,10 +397,11 @@ def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
 def _curve(history: History, title: str, otherwise: str) -> dict[str, Any]:
     if not history:
         return {"title": title, "otherwise": otherwise, "pictures": []}
-    kept = max(range(len(history)), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_loss"], -i))
+    kept = max(range(len(history)), key=lambda i: (*score(history[i]), -i))
     pictures = [
         Markup(report_pictures.curve(history, figure, f"{title}, {figure}", kept))  # our own SVG of numbers and words
         for figure in ("loss", "accuracy")
+        if figure in history[kept]
     ]
     return {
         "title": title,
@@ -428,6 +460,8 @@ def _edge(tensor: Tensor) -> str:
 _BUDGETS = {
     "min_accuracy": "Accuracy, at least",
     "max_accuracy_drop": "Drop from the teacher, at most",
+    "max_mse": "Mean squared error, at most",
+    "min_auc": "AUC, at least",
     "max_flash_kib": "Flash, at most",
     "max_ram_kib": "RAM, at most",
 }
@@ -435,7 +469,12 @@ _BUDGETS = {
 
 def _budgets(validation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for budget in validation["budgets"]:
-        yield {**budget, "title": _BUDGETS[budget["name"]], "in_kib": budget["name"].endswith("_kib")}
+        yield {
+            **budget,
+            "title": _BUDGETS[budget["name"]],
+            "in_kib": budget["name"].endswith("_kib"),
+            "share": budget["name"] not in ("max_mse", "min_auc"),
+        }
 
 
 def _projects(found: Artifacts, sizes: Sequence[Size]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, cluster, distill, keras_files, teachers
+from kd_embedded import artifacts, cluster, distill, keras_files, tasks, teachers
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.augment import Augmentation, Inputs
@@ -252,6 +252,8 @@ def _key(run: Run, more: list[object]) -> str:
     files = [sha256_file(run.path(name)) for name in teach.files(run)]
     settings = [spec.model_dump(mode="json", exclude={"weight"}) for spec in run.spec.teacher]
     parts = [files, settings, run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS)), *more]
+    if run.spec.data.task != tasks.CLASSIFICATION:
+        parts.append(run.spec.data.task)
     return sha256_bytes(json.dumps(parts).encode())
 
 

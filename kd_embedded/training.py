@@ -10,7 +10,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import distill
+from kd_embedded import distill, tasks
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import write_npz
 from kd_embedded.augment import Augmentation, Inputs
@@ -37,7 +37,8 @@ class Samples:
     """Training and validation samples: ``inputs(positions)`` gives float32 [B, ...], ``y`` is int64 [N].
 
     ``train_weights`` float32 [N] says how much a sample counts: their mean is taken as 1, so that a sample of weight 2
-    is as good as two. A ``train_y`` of -1 has no label: the teacher alone says something about it.
+    is as good as two. A ``train_y`` of -1 has no label: the teacher alone says something about it. For a regression the
+    targets float32 [N, D] are learnt, standardised, NaN without a label; for an auto-encoder the inputs as shown.
     """
 
     train_inputs: Inputs
@@ -45,6 +46,9 @@ class Samples:
     train_weights: NDArray[np.float32]
     val_inputs: Inputs
     val_y: NDArray[np.int64]
+    task: str = tasks.CLASSIFICATION
+    train_targets: NDArray[np.float32] | None = None
+    val_targets: NDArray[np.float32] | None = None
 
 
 def fit(
@@ -63,7 +67,8 @@ def fit(
 ) -> History:
     """Trains ``model`` in place and leaves it with the weights of its best epoch; returns one record an epoch.
 
-    Best is the highest validation accuracy, then the lowest validation loss, among the epochs from ``best_from`` on.
+    Best is the highest validation accuracy, where there are classes, then the lowest validation loss (cross entropy, or
+    mean squared error), among the epochs from ``best_from`` on.
     ``after_step(model, epoch)`` is called when a step has been taken, ``epoch`` being the epochs done by then, 3.25 for
     instance; what it does may depend on these two alone, or a resumed fit will differ. ``checkpoint`` is written
     between epochs (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of
@@ -99,8 +104,13 @@ class _Batches:
     def __init__(self, samples: Samples, spec: FitSpec, objective: Objective, classes: int, seed: int) -> None:
         self._samples, self._spec, self._objective, self._seed = samples, spec, objective, seed
         self._soft = objective.soft_targets if objective.distils and not objective.features else None
-        smooth = np.eye(classes) * (1.0 - spec.label_smoothing) + spec.label_smoothing / classes
-        self._rows = np.concatenate([smooth, np.zeros((1, classes))]).astype(np.float32)  # the last: no label, y = -1
+        if samples.task == tasks.CLASSIFICATION:
+            smooth = np.eye(classes) * (1.0 - spec.label_smoothing) + spec.label_smoothing / classes
+            rows = np.concatenate([smooth, np.zeros((1, classes))]).astype(np.float32)  # the last: no label, y = -1
+            self._targets: Inputs | None = lambda which: rows[samples.train_y[which]]
+        else:
+            given = samples.train_targets
+            self._targets = None if given is None else lambda which: given[which]
         self._augmentation = Augmentation(samples.train_inputs, len(samples.train_y), spec)
         positions = np.arange(len(samples.train_y))
         self._used = positions if objective.distils else positions[samples.train_y >= 0]
@@ -109,7 +119,7 @@ class _Batches:
         self.steps = -(-len(self._used) // spec.batch_size)
 
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
-        """Inputs [B, ...], targets [B, C], weights [B], the teacher's logits [B, C] or [B, 0], one after another."""
+        """Inputs [B, ...], targets [B, C], weights [B], the teacher's outputs [B, C] or [B, 0], one after another."""
         order = np.random.default_rng((self._seed, epoch)).permutation(self._used)
         size = self._spec.batch_size
         batches = (order[step * size : (step + 1) * size] for step in range(self.steps))
@@ -119,7 +129,8 @@ class _Batches:
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> tuple[NDArray[Any], ...]:
         show = self._augmentation
         inputs = show.inputs(positions, epoch)
-        targets = show.mixed(lambda which: self._rows[self._samples.train_y[which]], positions, epoch)
+        flat = inputs.reshape(len(inputs), -1)
+        targets = show.mixed(self._targets, positions, epoch) if self._targets else flat
         weights = show.mixed(lambda which: self._weights[which], positions, epoch)
         soft = self._soft(positions, inputs, epoch) if self._soft else np.zeros((len(positions), 0), np.float32)
         return inputs, targets, weights, soft
@@ -140,10 +151,11 @@ class _Loop:
     ) -> None:
         self._model, self._samples, self._spec, self._seed = model, samples, spec, seed
         self._after_step, self._best_from = after_step, best_from
-        network = distill.Network(model, objective, seed)
+        self._classes = samples.task == tasks.CLASSIFICATION
+        network = distill.Network(model, objective, seed, classes=self._classes)
         self._optimizer = _optimizer(spec)
         self._optimizer.build(network.trainable_variables)
-        self._step = _train_step(network, self._optimizer)
+        self._step = _train_step(network, self._optimizer, self._classes)
         self._extra = network.extra
         self._evaluate = distill.forward(model)
         self._batches = _Batches(samples, spec, objective, model.outputs[0].shape[-1], seed)
@@ -164,14 +176,11 @@ class _Loop:
             if self._after_step:
                 self._after_step(self._model, self.epoch + (step + 1) / steps)
         loss, hits, count, labelled = np.sum(np.array(sums, np.float64), axis=0)
-        val_loss, val_accuracy = self._validate()
-        record = {
-            "loss": float(loss / count),
-            "accuracy": float(hits / max(labelled, 1.0)),
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-        }
-        if self.epoch <= self._best_from or _score(record) > max(map(_score, self.history[self._best_from :])):
+        record = {"loss": float(loss / count)}
+        if self._classes:
+            record["accuracy"] = float(hits / max(labelled, 1.0))
+        record |= self._validate()
+        if self.epoch <= self._best_from or score(record) > max(map(score, self.history[self._best_from :])):
             self.best = [variable.numpy() for variable in self._model.variables]
         self.history.append(record)
         self.epoch += 1
@@ -182,7 +191,7 @@ class _Loop:
         eligible = range(self._best_from, len(self.history))
         if not self._spec.patience or not eligible:
             return False
-        best = max(eligible, key=lambda index: (_score(self.history[index]), -index))
+        best = max(eligible, key=lambda index: (score(self.history[index]), -index))
         return self.epoch - 1 - best >= self._spec.patience
 
     def store(self, path: Path, key: str) -> None:
@@ -207,15 +216,24 @@ class _Loop:
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self._extra, *self._optimizer.variables]
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self) -> dict[str, float]:
         positions = np.flatnonzero(self._samples.val_y >= 0)
-        labels = self._samples.val_y[positions]
         batches = np.array_split(positions, -(-len(positions) // 256))
+        if not self._classes:
+            return {"val_loss": self._mean_square(batches)}
+        labels = self._samples.val_y[positions]
         logits = np.concatenate([self._evaluate(x).numpy() for x in ahead(self._samples.val_inputs, batches)])
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
-        return loss, float((logits.argmax(axis=1) == labels).mean())
+        return {"val_loss": loss, "val_accuracy": float((logits.argmax(axis=1) == labels).mean())}
+
+    def _mean_square(self, batches: list[NDArray[np.int64]]) -> float:
+        known, squares = self._samples.val_targets, []
+        for positions, x in zip(batches, ahead(self._samples.val_inputs, batches), strict=True):
+            targets = x.reshape(len(x), -1) if known is None else known[positions]
+            squares.append(np.square(self._evaluate(x).numpy().astype(np.float64) - targets).mean(axis=1))
+        return float(np.concatenate(squares).mean())
 
 
 def learning_rate(spec: FitSpec, epoch: float) -> float:
@@ -240,8 +258,9 @@ def sample_weights(samples: Samples, spec: FitSpec, classes: int) -> NDArray[np.
     return samples.train_weights * of_class[samples.train_y]
 
 
-def _score(record: dict[str, float]) -> tuple[float, float]:
-    return record["val_accuracy"], -record["val_loss"]
+def score(record: Mapping[str, float]) -> tuple[float, float]:
+    """What is highest for the best of several epochs, or models: by accuracy, where there are classes, then by loss."""
+    return record.get("val_accuracy", 0.0), -record["val_loss"]
 
 
 def _optimizer(spec: FitSpec) -> Any:
@@ -258,8 +277,10 @@ def _optimizer(spec: FitSpec) -> Any:
     return optimizer
 
 
-def _train_step(network: distill.Network, optimizer: Any) -> Callable[..., Any]:
+def _train_step(network: distill.Network, optimizer: Any, classes: bool) -> Callable[..., Any]:
     """A compiled step; returns float32 [4]: sums of losses, of hits, of samples and of samples with a label.
+
+    Without ``classes`` nothing is a hit.
 
     XLA (jit_compile) is not asked for: on a CPU a step of ResNet-8 took 0.347 s with it and 0.191 s without, one of
     a DS-CNN 0.901 s and 0.099 s.
@@ -276,6 +297,8 @@ def _train_step(network: distill.Network, optimizer: Any) -> Callable[..., Any]:
             losses *= weights
             mean = tf.reduce_mean(losses)
         optimizer.apply(tape.gradient(mean, variables), variables)
+        if not classes:
+            return tf.stack([tf.reduce_sum(losses), 0.0, tf.cast(tf.shape(logits)[0], tf.float32), 0.0])
         labelled = tf.cast(tf.reduce_sum(targets, axis=-1) > 0.0, tf.float32)
         hit = tf.cast(tf.argmax(logits, axis=-1) == tf.argmax(targets, axis=-1), tf.float32)
         count = tf.cast(tf.shape(logits)[0], tf.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,18 @@ def validate(
     budgets: BudgetSpec | None = None,
     sizes: Mapping[str, tuple[int, int]] | None = None,
     engine: str = "tflm",
+    errors: Callable[[Array], Mapping[str, Any]] | None = None,
     progress: Progress = Progress(),  # noqa: B008  # it has no state
 ) -> dict[str, Any]:
     """Runs the int8 ``model`` in every interpreter there is; gives the document of validation.json, null where unknown.
 
     ``x`` is float32 [N, ...] in the model's real units, or int8 [N, ...] as it is; ``y`` int [N]. The logits are
     [N, classes] of the same samples. ``sizes`` holds flash and RAM bytes by board, for the budgets; ``engine`` is the
-    firmware's. A missed budget and a difference between BUILTIN_REF and the engine (TFLM; the references of its ops for
-    aot) are in the document, and told by ``failures``. For a model that BUILTIN_REF is known to compute wrongly
-    (``reference_departures``), TFLM and the references of the ops must be equal instead.
+    firmware's. Where outputs are numbers and no classes, ``errors`` gives the figures of outputs float [N, D]; they
+    stand under "errors" for each model, and nothing is said of classes. A missed budget and a difference between
+    BUILTIN_REF and the engine (TFLM; the references of its ops for aot) are in the document, and told by ``failures``.
+    For a model that BUILTIN_REF is known to compute wrongly (``reference_departures``), TFLM and the references of the
+    ops must be equal instead.
     Raises ModelError where the model is not full int8 or the engine refuses it, DataError where the samples do not suit
     it.
     """
@@ -60,10 +63,18 @@ def validate(
     oracle = _oracle(comparison, graph, engine, str(model))
     standard = _standard(graph, engine)
     classes = {
-        "teacher": _classes(teacher_logits, len(x_q)),
-        "student_float": _classes(student_logits, len(x_q)),
-        "student_int8": _predicted(graph, comparison.outputs[oracle or "builtin_ref"]),
+        "teacher": None if errors else _classes(teacher_logits, len(x_q)),
+        "student_float": None if errors else _classes(student_logits, len(x_q)),
+        "student_int8": None if errors else _predicted(graph, comparison.outputs[oracle or "builtin_ref"]),
     }
+    found = {}
+    if errors:
+        outputs = {
+            "teacher": teacher_logits,
+            "student_float": student_logits,
+            "student_int8": _real(graph, comparison.outputs[oracle or "builtin_ref"]),
+        }
+        found = {"errors": {name: None if one is None else errors(one) for name, one in outputs.items()}}
     accuracy = {name: _accuracy(predicted, labels) for name, predicted in classes.items()}
     drop = {
         "teacher_to_float": _minus(accuracy["teacher"], accuracy["student_float"]),
@@ -86,7 +97,11 @@ def validate(
         "reference_departures": [asdict(departure) for departure in reference_departures(graph)],
         "missing_proof": _missing_proof(comparison, graph, engine, standard),
         "first_difference": _first_difference(data, graph, x_q, comparison, engine, standard),
-        "budgets": _budgets(budgets or BudgetSpec(), accuracy["student_int8"], drop["teacher_to_int8"], sizes or {}),
+        "budgets": [
+            *_budgets(budgets or BudgetSpec(), accuracy["student_int8"], drop["teacher_to_int8"], sizes or {}),
+            *_budgets_of_errors(budgets or BudgetSpec(), found.get("errors", {}).get("student_int8") or {}),
+        ],
+        **found,
     }
 
 
@@ -175,6 +190,13 @@ def _oracle(comparison: Comparison, graph: Graph, engine: str, where: str) -> st
 def _predicted(graph: Graph, outputs: Array) -> Array:
     """int [N]: the class of the largest output, or the class that the output names (the first of several)."""
     return outputs.reshape(len(outputs), -1)[:, 0] if index_op(graph) else metrics.predicted_classes(outputs)
+
+
+def _real(graph: Graph, outputs: Array) -> NDArray[np.float64]:
+    """float64 [N, D] of int8 outputs."""
+    assert graph.output.quant is not None  # checked_graph
+    steps: NDArray[np.float64] = outputs.reshape(len(outputs), -1) - np.float64(graph.output.quant.zero_point[0])
+    return steps * graph.output.quant.scale[0]
 
 
 def _classes(logits: Array | None, samples: int) -> Array | None:
@@ -296,6 +318,14 @@ def _budgets(
                 kib = measured[which] / _KIB
                 entries.append(_budget(name, board, limit, kib, kib <= limit))
     return entries
+
+
+def _budgets_of_errors(budgets: BudgetSpec, errors: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    mse, auc = errors.get("mse"), errors.get("auc")
+    if budgets.max_mse > 0:
+        yield _budget("max_mse", None, budgets.max_mse, mse, mse is not None and mse <= budgets.max_mse)
+    if budgets.min_auc > 0:
+        yield _budget("min_auc", None, budgets.min_auc, auc, auc is not None and auc >= budgets.min_auc)
 
 
 def _budget(name: str, board: str | None, limit: float, measured: float | None, met: bool) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:
 def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
     """The document and the words of a run; exit code 1 where the result misses a budget or is not the device's."""
     from kd_embedded import artifacts
+    from kd_embedded.tasks import told
     from kd_embedded.validate import failures
 
     document: dict[str, Any] = {
@@ -91,9 +92,13 @@ def outcome(run: Any, redone: dict[str, bool]) -> Outcome:
             run.progress.say(f"warning: {warning}")
     if "validate" in redone or "report" in redone:
         validation = artifacts.read_json(run.path(artifacts.VALIDATION))
-        document |= {"accuracy": validation["accuracy"], "budgets": validation["budgets"]}
-        shown = {name: value for name, value in validation["accuracy"].items() if value is not None}
-        lines += ["accuracy: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items())]
+        which = "errors" if "errors" in validation else "accuracy"
+        document |= {which: validation[which], "budgets": validation["budgets"]}
+        shown = {name: value for name, value in validation[which].items() if value is not None}
+        if which == "errors":
+            lines += [f"{name}: {told(errors)}" for name, errors in shown.items()]
+        else:
+            lines += ["accuracy: " + ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items())]
         problems = failures(validation)
         for problem in problems:
             click.echo(f"error: {problem}", err=True)

@@ -29,6 +29,17 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
             "budgets": {"min_accuracy": 0.95},
         },
     ),
+    "anomaly": (
+        "An auto-encoder of the digits 0 to 8, inside scikit-learn, finds the 9 by its error.",
+        {
+            "project": {"name": "anomaly", "out": "runs/anomaly"},
+            "data": {"task": "autoencoder", "anomalies": ("9",)},
+            "teacher": {"arch": "mlp", "augment_shift": 0},
+            "student": {"arch": "autoencoder", "width": 0.5},
+            "distill": {"method": "mse", "ensemble": "logits"},
+            "budgets": {"min_auc": 0.8},
+        },
+    ),
     "cifar10": (
         "CIFAR-10 as folders of images: train/<class>/*.jpg and test/<class>/*.jpg in ./cifar10.",
         {

@@ -19,8 +19,8 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
     """Write what a teacher that lives elsewhere needs of CONFIG (kd.toml): inputs, labels, splits, the data's hash.
 
     FILE.npz holds x float32 [N, ...] as models see it, y int64 [N] (-1: unlabelled), split [N] ("train", "val", "test",
-    "unlabelled", or "unused"), class_names and data_sha256. Give the teacher's logits back as a file that holds logits
-    [N, classes] and that data_sha256: [[teacher]] kind = "logits".
+    "unlabelled", or "unused"), class_names and data_sha256; of a regression targets [N, D] too. Give the teacher's
+    logits (or outputs) back as a file that holds logits [N, classes] and that data_sha256: [[teacher]] kind = "logits".
     """
     import numpy as np
 
@@ -35,8 +35,10 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
     for name in ("train", "val", "test"):
         split[getattr(splits, name)] = name
     split[data.unlabelled] = "unlabelled"
+    numbers = {} if data.targets is None else {"targets": data.targets}
     artifacts.write_npz(
         out,
+        **numbers,
         x=data.inputs(np.arange(len(data.x))),
         y=data.y,
         split=split,
@@ -48,7 +50,7 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
         "file": str(out),
         "samples": len(data.x),
         "input_shape": list(data.input_shape),
-        "classes": data.classes,
+        data.noun: data.outputs,
         "splits": counted,
         "data_sha256": run.data_fingerprint,
     }

@@ -70,10 +70,15 @@ def _of_model(progress: Progress, model: Path, golden: Path | None, samples: int
 
 
 def _text(document: Mapping[str, Any]) -> str:
+    from kd_embedded.tasks import told
+
     accuracy = [
         f"  {name.replace('_', ' '):14} {100 * value:6.2f} %"
         for name, value in document["accuracy"].items()
         if value is not None
+    ]
+    errors = [
+        f"  {name.replace('_', ' '):14} {told(found)}" for name, found in document.get("errors", {}).items() if found
     ]
     if document["interval95"]:
         low, high = document["interval95"]
@@ -83,6 +88,7 @@ def _text(document: Mapping[str, Any]) -> str:
     wrong = [f"op {d['op_index']} ({d['op_name']}) is {d['why']}" for d in document["reference_departures"]]
     blocks = [
         *(["accuracy:", *accuracy] if accuracy else []),
+        *(["errors:", *errors] if errors else []),
         f"interpreters (reference: {oracle}):",
         *proof,
         *wrong,

@@ -16,6 +16,7 @@ and, where it can give inputs without labels, two more for ``data.unlabelled``::
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import plugins
+from kd_embedded import plugins, tasks
 from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.config import DataSpec, nearest
 from kd_embedded.errors import ConfigError, DataError
@@ -34,12 +35,16 @@ TRAIN, VAL, TEST, FREE, UNLABELLED = 0, 1, 2, 3, 4
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A labelled data set.
+    """A data set.
 
     ``x`` uint8 or float32 [N, ...] as stored, ``y`` int64 [N] in 0..classes-1, ``part`` int8 [N]: the split a sample
     belongs to by the source's own word (TRAIN, VAL, TEST), or FREE where we are to decide. Models see
     ``x * scale + offset``. Unlabelled samples come last, with part UNLABELLED and label -1. ``weights`` float32 [N]
     weigh the loss of training samples; None: all alike.
+
+    Other tasks have no classes: ``y`` is 0, or 1 for an auto-encoder's anomalies, which stand in the test split alone.
+    ``targets`` float32 [N, D] are what a regression learns, in real units, NaN where unlabelled; an auto-encoder learns
+    its inputs.
     """
 
     x: NDArray[Any]
@@ -49,6 +54,9 @@ class Data:
     scale: float
     offset: float
     weights: NDArray[np.float32] | None = None
+    task: str = tasks.CLASSIFICATION
+    targets: NDArray[np.float32] | None = None
+    output_names: tuple[str, ...] = ()
 
     @property
     def unlabelled(self) -> NDArray[np.int64]:
@@ -62,6 +70,24 @@ class Data:
     @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.x.shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """How many a model has: classes, targets, or as many as an input has values."""
+        if self.task == tasks.CLASSIFICATION:
+            return self.classes
+        return math.prod(self.input_shape) if self.targets is None else self.targets.shape[1]
+
+    @property
+    def noun(self) -> str:
+        """What messages call the outputs."""
+        return "classes" if self.task == tasks.CLASSIFICATION else "outputs"
+
+    def numbers(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the models of a task without classes should give for the samples at ``indices``: float32 [n, D]."""
+        if self.targets is not None:
+            return self.targets[indices]
+        return self.inputs(indices).reshape(len(indices), -1)
 
     def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """What a model sees of the samples at ``indices``: float32 [len(indices), ...]."""
@@ -84,6 +110,11 @@ def load(spec: DataSpec, base: Path) -> Data:
     """Loads and checks the data set of ``spec``. Raises ConfigError for a wrong source, DataError for wrong data."""
     module, argument = _source(spec.source, "data.source")
     data: Data = module.load(argument, spec, base)
+    if spec.task == tasks.AUTOENCODER and data.task == tasks.CLASSIFICATION:
+        data = _without_labels(data, spec)
+    if spec.task != data.task:
+        what = f'it gives a {data.task}, and data.task is "{spec.task}"'
+        raise ConfigError(what, where=spec.source, todo=f'set task = "{data.task}", or use another source')
     if spec.unlabelled:
         data = _with_unlabelled(data, spec, base)
     _check(data, spec.source)
@@ -114,6 +145,8 @@ def split(data: Data, spec: DataSpec, seed: int) -> Splits:
         part[part == FREE] = TRAIN
         _draw(part, data, TRAIN, VAL, spec.val_fraction, generator)
     part[part == FREE] = TRAIN
+    if data.task == tasks.AUTOENCODER:
+        part[data.y == 1] = TEST
     found = [
         _limited(np.flatnonzero(part == which), data.y, spec.max_per_class, generator) for which in (TRAIN, VAL, TEST)
     ]
@@ -121,7 +154,7 @@ def split(data: Data, spec: DataSpec, seed: int) -> Splits:
         if not len(indices):
             raise DataError(f"the {name} split is empty", where=spec.source, todo="give it samples")
     missing = sorted(set(range(data.classes)) - set(data.y[found[0]].tolist()))
-    if missing:
+    if missing and data.task == tasks.CLASSIFICATION:
         name = data.class_names[missing[0]]
         raise DataError(f"class {name!r} has no training sample", where=spec.source, todo="add samples of it")
     train, val, test = found
@@ -166,14 +199,25 @@ def _with_unlabelled(data: Data, spec: DataSpec, base: Path) -> Data:
             todo="make them agree",
         )
     count = len(extra)
-    weights = data.weights
+    weights, targets = data.weights, data.targets
     return replace(
         data,
         x=np.concatenate([data.x, extra]),
         y=np.concatenate([data.y, np.full(count, -1, np.int64)]),
         part=np.concatenate([data.part, np.full(count, UNLABELLED, np.int8)]),
         weights=None if weights is None else np.concatenate([weights, np.ones(count, np.float32)]),
+        targets=None if targets is None else np.concatenate([targets, np.full((count, data.outputs), np.nan, "f4")]),
     )
+
+
+def _without_labels(data: Data, spec: DataSpec) -> Data:
+    """Labelled ``data`` for an auto-encoder: of the classes remains which are ``spec.anomalies``."""
+    for name in spec.anomalies:
+        if name not in data.class_names:
+            todo = nearest(name, data.class_names)
+            raise ConfigError(f"no such class: {name!r}", where="data.anomalies", todo=todo)
+    odd = [data.class_names.index(name) for name in spec.anomalies]
+    return replace(data, y=np.isin(data.y, odd).astype(np.int64), class_names=(), task=tasks.AUTOENCODER)
 
 
 def _check(data: Data, where: str) -> None:
@@ -182,7 +226,8 @@ def _check(data: Data, where: str) -> None:
     if not len(data.x):
         raise DataError("no samples", where=where)
     _check_names(data.class_names, where)
-    if data.classes < 2:
+    _check_names(data.output_names, where)
+    if data.classes < 2 and data.task == tasks.CLASSIFICATION:
         raise DataError("only one class", where=where, todo="a classifier needs at least two")
     if 0 in data.input_shape:
         raise DataError(f"inputs of shape {data.input_shape} are empty", where=where)
@@ -206,7 +251,7 @@ def _check_names(names: tuple[str, ...], where: str) -> None:
 def _draw(
     part: NDArray[np.int8], data: Data, source: int, target: int, fraction: float, generator: np.random.Generator
 ) -> None:
-    for label in range(data.classes):
+    for label in range(data.classes if data.task == tasks.CLASSIFICATION else 1):  # anomalies are not drawn
         members = np.flatnonzero((part == source) & (data.y == label))
         count = max(1, round(fraction * len(members))) if len(members) > 1 else 0
         part[generator.permutation(members)[:count]] = target

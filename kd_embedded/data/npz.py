@@ -3,20 +3,25 @@
 ``x_*`` is [N, ...] of any real type; [N, H, W] gets a channel axis. ``y_*`` is integer [N] from 0, or strings. Optional
 ``class_names`` [C] names the classes, optional ``w_train`` [N] weighs the training samples. Unlabelled inputs are one
 array ``x``. Pickled objects are refused.
+
+Of a regression ``y_*`` holds real numbers, [N] or [N, D], and optional ``output_names`` [D] names them. An auto-encoder
+needs ``x_*`` alone; its ``y_test`` [N] is 0 for what is normal and 1 for an anomaly.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded import tasks
 from kd_embedded.artifacts import locate, sha256_file
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, TRAIN, VAL, Data
-from kd_embedded.errors import DataError
+from kd_embedded.errors import ConfigError, DataError
 
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
@@ -24,17 +29,26 @@ _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 def load(argument: str, spec: DataSpec, base: Path) -> Data:
     """Reads FILE. Raises DataError naming the array that is absent, misshapen or out of range."""
     path = _existing(argument, base)
-    arrays = _read(path, ("x_train", "y_train"))
+    learns_inputs = spec.task == tasks.AUTOENCODER
+    arrays = _read(path, ("x_train",) if learns_inputs else ("x_train", "y_train"))
     found = [name for name in _PARTS if f"x_{name}" in arrays]
+    if learns_inputs:
+        arrays = _anomalies(arrays, found, spec, str(path))
     for name in found:
-        _check_pair(arrays, name, str(path))
+        _check_pair(arrays, name, str(path), most=2 if spec.task == tasks.REGRESSION else 1)
     x = np.concatenate([_inputs(arrays[f"x_{name}"], f"x_{name}", str(path)) for name in found])
-    raw = np.concatenate([arrays[f"y_{name}"] for name in found])
-    y, names = _classes(raw, arrays.get("class_names"), str(path))
     own = {name: FREE if name == "train" else part for name, part in _PARTS.items()}
     part = np.concatenate([np.full(len(arrays[f"x_{name}"]), own[name], np.int8) for name in found])
     scale = spec.scale or (1 / 255 if x.dtype == np.uint8 else 1.0)
-    return Data(x, y, names, part, scale, spec.offset, _weights(arrays, len(x), str(path)))
+    data = Data(x, np.zeros(len(x), np.int64), (), part, scale, spec.offset, _weights(arrays, len(x), str(path)))
+    if spec.task == tasks.REGRESSION:
+        targets, outputs = _targets(arrays, found, str(path))
+        return replace(data, task=spec.task, targets=targets, output_names=outputs)
+    raw = np.concatenate([arrays[f"y_{name}"] for name in found])
+    if learns_inputs:
+        return replace(data, task=spec.task, y=raw)
+    y, names = _classes(raw, arrays.get("class_names"), str(path))
+    return replace(data, y=y, class_names=names)
 
 
 def load_unlabelled(argument: str, spec: DataSpec, base: Path) -> NDArray[Any]:
@@ -77,13 +91,17 @@ def _read(path: Path, needed: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str) -> None:
+def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str, *, most: int) -> None:
+    """``most`` axes for y."""
     x, y = arrays[f"x_{name}"], arrays.get(f"y_{name}")
     if y is None:
         raise DataError(f"has x_{name} but no y_{name}", where=where, todo=f"save y_{name} beside it")
-    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
+    if x.ndim < 2 or not 1 <= y.ndim <= most or len(x) != len(y):
+        wanted = "[N] or [N, D]" if most == 2 else "[N]"
         raise DataError(
-            f"x_{name} has shape {x.shape} and y_{name} {y.shape}", where=where, todo="they should be [N, ...] and [N]"
+            f"x_{name} has shape {x.shape} and y_{name} {y.shape}",
+            where=where,
+            todo=f"they should be [N, ...] and {wanted}",
         )
     if x.shape[1:] != arrays["x_train"].shape[1:]:
         raise DataError(
@@ -121,6 +139,47 @@ def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is told as that
         values = x if x.dtype == np.uint8 else x.astype(np.float32)
     return values[..., np.newaxis] if values.ndim == 3 else values
+
+
+def _targets(
+    arrays: dict[str, NDArray[Any]], found: list[str], where: str
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """float32 [N, D] of all parts, and the names of the D outputs."""
+    parts = []
+    for name in found:
+        y = arrays[f"y_{name}"]
+        if y.dtype.kind not in "uif":
+            raise DataError(f"y_{name} has dtype {y.dtype}", where=where, todo="a regression has real numbers there")
+        with np.errstate(over="ignore"):  # infinity then, and told as that
+            parts.append(y.astype(np.float32).reshape(len(y), -1))
+        wrong = np.flatnonzero(~np.isfinite(parts[-1]).all(axis=1))
+        if len(wrong):
+            raise DataError(f"NaN or infinity in y_{name}[{wrong[0]}]", where=where, todo="clean the data first")
+    counts = {part.shape[1] for part in parts}
+    if len(counts) > 1 or 0 in counts:
+        what = f"the parts have {', '.join(map(str, sorted(counts)))} targets a sample"
+        raise DataError(what, where=where, todo="give all y_* the same D, at least 1")
+    (count,) = counts
+    given = arrays.get("output_names")
+    names = [f"y{i}" for i in range(count)] if given is None else [str(name) for name in np.ravel(given)]
+    if len(names) != count:
+        raise DataError(f"{len(names)} output_names for {count} targets", where=where, todo="give one for each")
+    return np.concatenate(parts), tuple(names)
+
+
+def _anomalies(
+    arrays: dict[str, NDArray[Any]], found: list[str], spec: DataSpec, where: str
+) -> dict[str, NDArray[Any]]:
+    """``arrays`` with y_* of 0 and 1: those of y_test, where there is one, and 0 for all else."""
+    if spec.anomalies:
+        todo = "mark them by 1 in y_test instead"
+        raise ConfigError("an npz has none by name", where="data.anomalies", todo=todo)
+    y = arrays.get("y_test")
+    if y is not None and (y.dtype.kind not in "bui" or not np.isin(y, (0, 1)).all()):
+        todo = "an auto-encoder's y_test is 0 for what is normal and 1 for an anomaly"
+        raise DataError(f"y_test holds {y.dtype} beside 0 and 1", where=where, todo=todo)
+    marked = {f"y_{name}": np.zeros(len(arrays[f"x_{name}"]), np.int64) for name in found}
+    return {**arrays, **marked, **({} if y is None else {"y_test": y.astype(np.int64)})}
 
 
 def _classes(raw: NDArray[Any], named: NDArray[Any] | None, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kd_embedded import artifacts, codegen, data, golden
+from kd_embedded import artifacts, codegen, data, golden, tasks
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.codegen.folder import MARKER
 from kd_embedded.config import SECTIONS, config_sha256
@@ -60,16 +60,17 @@ def _vectors(run: Run, model: bytes, graph: Graph) -> golden.Golden:
     test = teach.splits(run).test
     chosen = test[data.evenly(run.data.y[test], run.spec.codegen.golden_vectors, run.spec.project.seed)]
     x_q = golden.quantize(run.data.inputs(chosen), graph.input.quant)
-    labels, on_tflm = run.data.y[chosen], run.spec.codegen.engine == "tflm"
+    labels = run.data.y[chosen] if run.data.task == tasks.CLASSIFICATION else None
+    on_tflm = run.spec.codegen.engine == "tflm"
     return golden.from_inputs(model, x_q, source="test split", labels=labels, on_tflm=on_tflm)
 
 
 def _provenance(run: Run, validation: Mapping[str, Any]) -> dict[str, str]:
-    accuracy = validation["accuracy"]["student_int8"]
+    accuracy, errors = validation["accuracy"]["student_int8"], validation.get("errors")
     return {
         "config_sha256": config_sha256(run.spec),
         "data": run.spec.data.source,
-        "test_accuracy": f"{100 * accuracy:.2f} %",
+        **({"test": tasks.told(errors["student_int8"])} if errors else {"test_accuracy": f"{100 * accuracy:.2f} %"}),
     }
 
 

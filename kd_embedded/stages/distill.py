@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kd_embedded import artifacts, distill, keras_files, pruning, recipes, soft_targets, students, training
+from kd_embedded import artifacts, distill, keras_files, pruning, recipes, soft_targets, tasks, training
 from kd_embedded.artifacts import sha256_file
 from kd_embedded.config import StudentSpec
 from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.recipes._auto import choose
-from kd_embedded.stages import teach
+from kd_embedded.stages import plan, teach
 from kd_embedded.teachers.keras import KerasTeacher
 
 
 def work(run: Run) -> None:
     """Writes student.keras and student_history.json; with a teacher assistant, assistant.keras before."""
     keras_files.start_tensorflow()
-    student = students.build(run.spec.student, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    student = plan.build(run, run.spec.student)
     if run.spec.distill.alpha > 0.0:
         name, why = method(run, student)
         run.notes = {"recipe": name, "why": why}
@@ -40,6 +40,8 @@ def work(run: Run) -> None:
 def method(run: Run, student: Any) -> tuple[str, str]:
     """The recipe that the Keras model ``student`` learns by, and why where it is not simply the one asked for."""
     name, why = run.spec.distill.method, ""
+    if run.data.task != tasks.CLASSIFICATION:
+        return tasks.RECIPE, f"picked by method = auto: {tasks.WHY}" if name == "auto" else ""
     if name == "auto":
         examination = artifacts.read_json(run.path(artifacts.EXAMINATION))
         name, why = choose(examination, run.data.classes, student.count_params())
@@ -104,7 +106,7 @@ def _teach_assistant(run: Run) -> None:
         arch=spec.assistant_arch or own.arch,
         width=spec.assistant_width * (1.0 if spec.assistant_arch else own.width),
     )
-    assistant = students.build(wide, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    assistant = plan.build(run, wide)
     soft, period = soft_targets.of_run(run)
     goal = training.Objective(soft, spec.alpha, spec.temperature, period=period)
     _fit(run, assistant, goal, "assistant", 1)
@@ -120,18 +122,23 @@ def _fit(
     after_step: training.AfterStep | None = None,
     best_from: int = 0,
 ) -> training.History:
-    return training.fit(
+    return teach.fit(
+        run,
         model,
-        teach.samples(run),
-        run.spec.distill,
-        goal,
-        seed=run.spec.project.seed,
-        checkpoint=run.checkpoint(STAGE, number),
-        key=f"{run.key(STAGE)} {title}",
-        title=title,
-        progress=run.progress,
-        after_step=after_step,
-        best_from=best_from,
+        lambda standardized: training.fit(
+            standardized,
+            teach.samples(run),
+            run.spec.distill,
+            goal,
+            seed=run.spec.project.seed,
+            checkpoint=run.checkpoint(STAGE, number),
+            key=f"{run.key(STAGE)} {title}",
+            title=title,
+            progress=run.progress,
+            after_step=after_step,
+            best_from=best_from,
+        ),
+        fresh=True,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, students, training
+from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, students, tasks, training
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.pipeline import Run, Stage
@@ -25,6 +25,9 @@ def work(run: Run) -> None:
     keras_files.start_tensorflow()
     parts = teach.splits(run)
     splits = {"train": parts.train, "val": parts.val}
+    if run.data.task != tasks.CLASSIFICATION:
+        _tell(run, _of_numbers(run, splits))
+        return
     kept = {name: np.flatnonzero(run.data.y[part] >= 0) for name, part in splits.items()}
     labelled = {name: part[kept[name]] for name, part in splits.items()}
     logits = {name: found[kept[name]] for name, found in zip(splits, soft_targets.clean(run), strict=True)}
@@ -38,9 +41,58 @@ def work(run: Run) -> None:
     }
     balanced = run.spec.distill.class_weights == "balanced"
     document["warnings"] = examine.warnings(document, run.data.class_names, balanced=balanced)
+    _tell(run, document)
+
+
+def _tell(run: Run, document: dict[str, Any]) -> None:
     artifacts.write_json(run.path(artifacts.EXAMINATION), document)
     for warning in document["warnings"]:
         run.progress.say(f"  warning: {warning}")
+
+
+def _of_numbers(run: Run, splits: Positions) -> dict[str, Any]:
+    """The document where there are no classes: the teachers' errors, and samples that are in the data twice."""
+    found, units = run.data, None if run.data.targets is None else teach.units(run)
+    kept = {name: np.flatnonzero(found.y[part] >= 0) for name, part in splits.items()}
+    members = dict(zip(splits, soft_targets.members(run), strict=True))
+    together = dict(zip(splits, soft_targets.clean(run), strict=True))
+
+    def figures(outputs: Logits) -> dict[str, Any]:
+        return {name: _errors(run, outputs[name][kept[name]], part[kept[name]], units) for name, part in splits.items()}
+
+    loaded = teach.load_teachers(run).members
+    teachers = [
+        {
+            "name": _name(spec),
+            "parameters": None if member.model is None else int(member.model.count_params()),
+            **figures({name: outputs[number] for name, outputs in members.items()}),
+        }
+        for number, (spec, member) in enumerate(zip(run.spec.teacher, loaded, strict=True))
+    ]
+    parts = {
+        **{"train": splits["train"][kept["train"]], "unlabelled": found.unlabelled},
+        **{"val": splits["val"], "test": teach.splits(run).test},
+    }
+    copies, _ = examine.duplicates(found.x, np.zeros_like(found.y), parts)
+    samples = {name: len(part) for name, part in parts.items()}
+    document: dict[str, Any] = {
+        "task": found.task,
+        "teachers": teachers,
+        "ensemble": figures(together),
+        "student_probe": None,
+        "data": {"samples": samples, "duplicates": copies},
+    }
+    coarse: list[str] = []
+    if units and found.targets is not None:
+        coarse = list(tasks.coarse(units, found.targets[parts["train"]], found.output_names))
+    return {**document, "warnings": [*examine.copy_warnings(document["data"]), *coarse]}
+
+
+def _errors(run: Run, outputs: NDArray[Any], part: NDArray[np.int64], units: tasks.Units | None) -> dict[str, Any]:
+    """Samples and figures of ``outputs`` [N, D], as training has them, for the samples ``part``."""
+    real = units.real(outputs) if units else outputs
+    found = tasks.figures(run.data.task, real, run.data.numbers(part), run.data.output_names)
+    return {"samples": len(part), **found}
 
 
 def _figures(logits: Logits, indices: Positions, run: Run) -> dict[str, Any]:

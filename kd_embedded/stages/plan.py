@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, codegen, keras_files, pruning, qat, students
+from kd_embedded import artifacts, codegen, keras_files, pruning, qat, students, tasks
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
 from kd_embedded.config import StudentSpec
@@ -35,6 +35,12 @@ def work(run: Run) -> None:
     _tell(run, document)
 
 
+def build(run: Run, spec: StudentSpec) -> Any:
+    """The untrained student of ``spec`` for the data of ``run``, see students.build."""
+    data = run.data
+    return students.build(spec, data.input_shape, data.outputs, run.spec.project.seed, run.base, data.noun)
+
+
 def settings(run: Run) -> quantization.Settings:
     """The converter settings of the config, Dense per tensor where a chosen board's library needs it."""
     spec = run.spec.quantize
@@ -46,10 +52,10 @@ def settings(run: Run) -> quantization.Settings:
 
 
 def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, KdError]]:
-    student = students.build(spec, run.data.input_shape, run.data.classes, run.spec.project.seed, run.base)
+    student = build(run, spec)
     sample = run.data.inputs(run.splits.train[:64])
     where = spec.file or f"student {spec.arch}"
-    if spec.file:
+    if spec.file and run.data.task == tasks.CLASSIFICATION:
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
     if spec.prune:
         student = pruning.narrowed(student, spec.prune)

@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, calibrate, codegen, data, golden, interpreters, keras_files, metrics, qat, training
+from kd_embedded import (
+    artifacts,
+    calibrate,
+    codegen,
+    data,
+    golden,
+    interpreters,
+    keras_files,
+    metrics,
+    qat,
+    tasks,
+    training,
+)
 from kd_embedded import quantize as quantization
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run, Stage
@@ -27,7 +39,7 @@ def work(run: Run) -> None:
     student, settings = keras_files.load(run.path(artifacts.STUDENT)), plan.settings(run)
     made = models(run, student)
     scores = {name: _score(run, model, settings.softmax) for name, model in made.items()}
-    chosen = max(made, key=lambda name: (scores[name]["val_accuracy"], -scores[name]["val_loss"], name == "ptq"))
+    chosen = max(made, key=lambda name: (*training.score(scores[name]), name == "ptq"))
     model = made[chosen]
     graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     artifacts.write_bytes(run.path(artifacts.STUDENT_INT8), model)
@@ -80,32 +92,46 @@ def _representative(run: Run) -> NDArray[np.float32]:
 def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
     """Trains ``rounded``, made of the Keras ``student``, by the recipe and the teachers of [distill]."""
     spec, epochs = run.spec.distill, run.spec.quantize.qat_epochs
-    training.fit(
+    settings = spec.model_copy(
+        update={
+            "epochs": epochs if epochs > 0 else max(1, spec.epochs // 10),
+            "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
+            "learning_rate": run.spec.quantize.qat_learning_rate,
+            "warmup_epochs": 0,
+            "patience": 0,
+        }
+    )
+    teach.fit(
+        run,
         rounded.model,
-        teach.samples(run),
-        spec.model_copy(
-            update={
-                "epochs": epochs if epochs > 0 else max(1, spec.epochs // 10),
-                "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
-                "learning_rate": run.spec.quantize.qat_learning_rate,
-                "warmup_epochs": 0,
-                "patience": 0,
-            }
+        lambda standardized: training.fit(
+            standardized,
+            teach.samples(run),
+            settings,
+            distill.objective(run, student, features=False),
+            seed=run.spec.project.seed,
+            checkpoint=run.checkpoint(STAGE),
+            key=run.key(STAGE),
+            title=_FINE_TUNED,
+            progress=run.progress,
         ),
-        distill.objective(run, student, features=False),
-        seed=run.spec.project.seed,
-        checkpoint=run.checkpoint(STAGE),
-        key=run.key(STAGE),
-        title=_FINE_TUNED,
-        progress=run.progress,
+        fresh=False,
     )
 
 
 def _score(run: Run, model: bytes, softmax: bool) -> dict[str, float]:
-    """Accuracy and cross entropy of an int8 ``model`` on the validation split, as the device computes it."""
+    """Accuracy and cross entropy of an int8 ``model`` on the validation split, as the device computes it.
+
+    Where there are no classes, the mean squared error in the units of training.
+    """
     graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     val = teach.splits(run).val
     outputs = _outputs(model, graph, run.data.inputs(val))
+    if run.data.task != tasks.CLASSIFICATION:
+        errors = outputs - run.data.numbers(val)
+        if run.data.targets is not None:
+            errors /= teach.units(run).std
+        return {"val_loss": float(np.square(errors).mean()), "bytes": len(model)}
     scores = np.log(np.maximum(outputs, 1e-6)) if softmax else outputs
     shifted = scores - scores.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -129,11 +155,15 @@ def _outputs(model: bytes, graph: Graph, x: NDArray[np.float32]) -> NDArray[np.f
     return steps * graph.output.quant.scale[0]
 
 
+def _figure(score: dict[str, float]) -> str:
+    if "val_accuracy" in score:
+        return f"{100 * score['val_accuracy']:.2f} %"
+    return f"MSE {score['val_loss']:.4g}"
+
+
 def _tell(run: Run, scores: dict[str, dict[str, float]], chosen: str) -> None:
     said = ", ".join(
-        f"{100 * scores[name]['val_accuracy']:.2f} % {how}"
-        for name, how in (("ptq", _CALIBRATED), ("qat", _FINE_TUNED))
-        if name in scores
+        f"{_figure(scores[name])} {how}" for name, how in (("ptq", _CALIBRATED), ("qat", _FINE_TUNED)) if name in scores
     )
     which = f"; exported: {_CALIBRATED if chosen == 'ptq' else _FINE_TUNED}" if len(scores) > 1 else ""
     run.progress.say(f"  int8 on validation: {said}{which}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kd_embedded import artifacts, data, keras_files, teachers, training
+from kd_embedded import artifacts, data, keras_files, tasks, teachers, training
 from kd_embedded.config import FitSpec
 from kd_embedded.pipeline import Run, Stage
 
@@ -30,13 +31,29 @@ def samples(run: Run) -> training.Samples:
     """Training and validation samples of the run."""
     found, parts = run.data, splits(run)
     weights = np.ones(len(found.y), np.float32) if found.weights is None else found.weights
+    targets = None if found.targets is None else units(run).standardized(found.targets)
     return training.Samples(
         lambda positions: found.inputs(parts.train[positions]),
         found.y[parts.train],
         weights[parts.train],
         lambda positions: found.inputs(parts.val[positions]),
         found.y[parts.val],
+        found.task,
+        None if targets is None else targets[parts.train],
+        None if targets is None else targets[parts.val],
     )
+
+
+def units(run: Run) -> tasks.Units:
+    """What a regression's outputs are measured in while training, by the training targets."""
+    assert run.data.targets is not None
+    train = splits(run).train
+    return tasks.Units.of(run.data.targets[train[run.data.y[train] >= 0]])
+
+
+def fit(run: Run, model: Any, train: Callable[[Any], training.History], *, fresh: bool) -> training.History:
+    """``train(model)``; of a regression in standardised outputs, see tasks.fit."""
+    return tasks.fit(model, None if run.data.targets is None else units(run), train, fresh=fresh)
 
 
 def work(run: Run) -> None:
@@ -47,31 +64,40 @@ def work(run: Run) -> None:
 
 
 def load_teachers(run: Run) -> teachers.Ensemble:
-    """The run's teachers as the teach stage left them, as one."""
+    """The run's teachers as the teach stage left them, as one; those of a regression with standardised outputs."""
     members = [teachers.load(_job(run, index)) for index in range(len(run.spec.teacher))]
+    if run.data.targets is not None:
+        members = [teachers.Standardized(member, units(run)) for member in members]
     return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], run.spec.distill.ensemble)
 
 
 def _job(run: Run, index: int) -> teachers.Job:
     spec, several = run.spec.teacher[index], len(run.spec.teacher) > 1
+    if run.data.task != tasks.CLASSIFICATION:
+        spec = spec.model_copy(update={"outputs": "logits"})  # outputs as they are
     seed = run.spec.project.seed + 1000 * index
     title = f"teacher {index + 1} of {len(run.spec.teacher)}" if several else "teacher"
 
-    def fit(model: Any, settings: FitSpec, phase: int) -> training.History:
-        return training.fit(
+    def train(model: Any, settings: FitSpec, phase: int) -> training.History:
+        return fit(
+            run,
             model,
-            samples(run),
-            settings,
-            training.Objective(),
-            seed=seed,
-            checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
-            key=run.key(STAGE),
-            title=f"{title}, fine-tuned" if phase else title,
-            progress=run.progress,
+            lambda standardized: training.fit(
+                standardized,
+                samples(run),
+                settings,
+                training.Objective(),
+                seed=seed,
+                checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
+                key=run.key(STAGE),
+                title=f"{title}, fine-tuned" if phase else title,
+                progress=run.progress,
+            ),
+            fresh=phase == 0 and spec.mode == "train",
         )
 
     path = run.path(files(run)[index])
-    return teachers.Job(spec, run.base, path, seed, run.data, splits(run), run.data_fingerprint, fit)
+    return teachers.Job(spec, run.base, path, seed, run.data, splits(run), run.data_fingerprint, train)
 
 
 def _sources(run: Run) -> tuple[str, ...]:

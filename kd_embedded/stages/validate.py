@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
-from kd_embedded import artifacts, codegen, distill, keras_files
+from numpy.typing import NDArray
+
+from kd_embedded import artifacts, codegen, distill, keras_files, tasks
 from kd_embedded import validate as validation
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.pipeline import Run, Stage
@@ -21,21 +24,32 @@ def work(run: Run) -> None:
     graph = codegen.checked_graph(model, artifacts.STUDENT_INT8, spec.engine)
     arena = codegen.ENGINES[spec.engine].arena(model, graph)
     fits = {board.name: codegen.fit(model, graph, board, spec, arena) for board in run.boards}
+    classes = run.data.task == tasks.CLASSIFICATION
+    teacher_logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, test)
+    if run.data.targets is not None:
+        teacher_logits = teach.units(run).real(teacher_logits)
     student = distill.forward(keras_files.load(run.path(artifacts.STUDENT)))
     document = validation.validate(
         run.path(artifacts.STUDENT_INT8),
         x,
-        run.data.y[test],
+        run.data.y[test] if classes else None,
         class_names=run.data.class_names,
-        teacher_logits=distill.predict(teach.load_teachers(run).logits, run.data.inputs, test),
+        teacher_logits=teacher_logits,
         student_logits=distill.predict(lambda inputs, _: student(inputs).numpy(), run.data.inputs, test),
         budgets=run.spec.budgets,
         sizes={name: (found.flash_bytes, found.ram_bytes) for name, found in fits.items()},
         engine=spec.engine,
+        errors=None if classes else lambda outputs: _errors(run, outputs),
         progress=run.progress,
     )
     exact = Arena(max(found.arena_bytes for found in fits.values()), probed=True)
     artifacts.write_json(run.path(artifacts.VALIDATION), {**document, "arena": asdict(arena or exact)})
+
+
+def _errors(run: Run, outputs: NDArray[Any]) -> dict[str, Any]:
+    """Figures of ``outputs`` [N, D] for the test split."""
+    found, test = run.data, teach.splits(run).test
+    return tasks.figures(found.task, outputs, found.numbers(test), found.output_names, found.y[test])
 
 
 STAGE = Stage(

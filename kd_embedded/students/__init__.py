@@ -24,10 +24,13 @@ def names() -> tuple[str, ...]:
     return plugins.names(list(__path__))
 
 
-def build(spec: StudentSpec, input_shape: tuple[int, ...], classes: int, seed: int, base: Path) -> Any:
+def build(
+    spec: StudentSpec, input_shape: tuple[int, ...], classes: int, seed: int, base: Path, noun: str = "classes"
+) -> Any:
     """The untrained student (or the user's own model as it is), giving logits float32 [N, classes].
 
-    The same seed gives the same weights. Raises ModelError where the model does not suit the data.
+    The same seed gives the same weights; ``noun`` is what messages call the outputs. Raises ModelError where the model
+    does not suit the data.
     """
     import keras
 
@@ -35,7 +38,7 @@ def build(spec: StudentSpec, input_shape: tuple[int, ...], classes: int, seed: i
 
     if spec.file:
         model = keras_files.as_logits(keras_files.load(locate(base, spec.file)), "auto")
-        keras_files.check_fits(model, input_shape, classes, spec.file)
+        keras_files.check_fits(model, input_shape, classes, spec.file, noun)
         return model
     keras.utils.set_random_seed(seed)
     return importlib.import_module(f"{__name__}.{spec.arch}").build(input_shape, classes, spec.width)

@@ -1,5 +1,7 @@
 """Teachers: whatever gives logits for a batch. ``[[teacher]] kind = "NAME"`` picks ``teachers/NAME.py``, a kind a file.
 
+Where the task has no classes, logits are the outputs as they are.
+
 A kind's module has::
 
     KEYS: frozenset[str]                              # keys of [[teacher]] that it reads, beside what all kinds read
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import data as data_sets
-from kd_embedded import plugins
+from kd_embedded import plugins, tasks
 from kd_embedded.config import FitSpec, TeacherSpec
 
 _SAMPLE = 5000  # training inputs that a teacher may look at before it is trained
@@ -100,6 +102,26 @@ class Ensemble:
         """float32 [N, C], see Teacher."""
         found = [member.logits(inputs, indices) for member in self.members]
         return found[0] if len(found) == 1 else average(found, self.weights, self.space)
+
+
+@dataclass(frozen=True, eq=False)
+class Standardized:
+    """A Teacher of a regression, its outputs in ``units``."""
+
+    teacher: Teacher
+    units: tasks.Units
+
+    @property
+    def model(self) -> Any | None:
+        return self.teacher.model
+
+    @property
+    def augments(self) -> bool:
+        return self.teacher.augments
+
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [N, D]."""
+        return self.units.standardized(self.teacher.logits(inputs, indices))
 
 
 def average(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +27,7 @@ Scores = Callable[[NDArray[np.float32]], Any]
 class FunctionTeacher:
     """A Teacher of ``scores``: float32 [N, ...] to an array [N, classes], logits or ``probabilities``.
 
-    ``where`` is what it is called in messages.
+    ``where`` is what it is called in messages, ``noun`` its outputs.
     """
 
     scores: Scores
@@ -37,6 +37,7 @@ class FunctionTeacher:
     probabilities: bool = False
     augments: bool = True
     model: None = None
+    noun: str = "classes"
 
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, C], see Teacher. Raises ModelError where the function fails or gives something else."""
@@ -58,9 +59,9 @@ class FunctionTeacher:
             or found.dtype.kind not in "fiu"
         ):
             raise ModelError(
-                f"gives {_shape(found)} for {len(inputs)} inputs, the data has {self.classes} classes",
+                f"gives {_shape(found)} for {len(inputs)} inputs, the data has {self.classes} {self.noun}",
                 where=self.where,
-                todo="give one array [N, classes]",
+                todo=f"give one array [N, {self.noun}]",
             )
         return found.astype(np.float32)
 
@@ -70,11 +71,11 @@ def as_teacher(job: Job, scores: Scores, where: str) -> FunctionTeacher:
 
     Raises ModelError where it does not give finite [N, classes] for them, or no probabilities where they were promised.
     """
-    teacher = FunctionTeacher(scores, job.spec, job.data.classes, where)
+    teacher = FunctionTeacher(scores, job.spec, job.data.outputs, where, noun=job.data.noun)
     found = teacher.outputs(job.data.inputs(job.sample(_PROBE)))
     if not np.isfinite(found).all():
         raise ModelError("gives NaN or infinity", where=where, todo="check input_scale, and what it was trained on")
-    return FunctionTeacher(scores, job.spec, job.data.classes, where, are_probabilities(found, job.spec, where))
+    return replace(teacher, probabilities=are_probabilities(found, job.spec, where))
 
 
 def are_probabilities(outputs: NDArray[np.float32], spec: TeacherSpec, where: str) -> bool:

@@ -89,7 +89,7 @@ def make(job: Job) -> list[dict[str, float]]:
         _saved_model(packed, job)
         artifacts.write_bytes(job.path, packed)
         return []
-    model = build(spec, data.input_shape, data.classes, job.seed, job.base, data.inputs(job.sample()))
+    model = build(spec, data.input_shape, data.outputs, job.seed, job.base, data.inputs(job.sample()), data.noun)
     if spec.file and spec.outputs == "auto":
         todo = 'set outputs = "probabilities" for this teacher'
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
@@ -116,19 +116,21 @@ def build(
     seed: int,
     base: Path,
     sample: NDArray[np.float32] | None = None,
+    noun: str = "classes",
 ) -> Any:
     """The teacher before training, giving logits float32 [N, classes] of the *data's* inputs.
 
     ``sample`` float32 [N, *input_shape] of training inputs sets what an architecture takes from the data.
 
     ``input_scale`` and ``input_offset`` are a layer at its front, so that whoever loads the saved teacher feeds it what
-    the student sees. Raises ModelError where the model does not suit the data.
+    the student sees. ``noun`` is what messages call the outputs. Raises ModelError where the model does not suit the
+    data.
     """
     import keras
 
     if spec.file:
         model = keras_files.load(locate(base, spec.file), allow_lambda=spec.allow_lambda)
-        keras_files.check_fits(model, input_shape, classes, spec.file)
+        keras_files.check_fits(model, input_shape, classes, spec.file, noun)
         model = keras_files.as_logits(model, spec.outputs)
         if spec.mode == "train":
             model = keras_files.fresh_weights(model, seed)

@@ -90,7 +90,7 @@ def _table(whole: bytes, job: Job) -> Table:
 
 
 def _values(logits: NDArray[Any], job: Job) -> NDArray[np.float32]:
-    classes = job.data.classes
+    classes = job.data.outputs
     if logits.ndim != 2 or logits.shape[1] != classes or logits.dtype.kind not in "fiu":
         what = f"logits have shape {list(logits.shape)} and dtype {logits.dtype}"
         raise ModelError(what, where=job.spec.file, todo=f"give real numbers [K, {classes}], one column a class")

@@ -1,6 +1,7 @@
 """``kind = "sklearn"``: a classifier of scikit-learn with predict_proba, trained here or the user's own.
 
-Inputs are flattened. What is trained is kept as .skops, which runs no code when it is loaded.
+Where the task has no classes, a regressor. Inputs are flattened. What is trained is kept as .skops, which runs no code
+when it is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts
+from kd_embedded import artifacts, tasks
 from kd_embedded.config import TeacherSpec, nearest
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.teachers import Job, _function
@@ -155,9 +156,17 @@ def _fit(estimator: Any, job: Job) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are for whoever chose the parameters, and name lines of scikit-learn
-            estimator.fit(_flat(job.data.inputs(train), job.spec), job.data.y[train], **keys)
+            estimator.fit(_flat(job.data.inputs(train), job.spec), _learnt(job, train), **keys)
     except Exception as error:  # scikit-learn's words on a parameter, or a lack of memory
         raise ModelError(f"cannot be trained: {_function.reason(error)}", where=_place(job.spec)) from None
+
+
+def _learnt(job: Job, train: NDArray[np.int64]) -> NDArray[Any]:
+    """Labels int [N]; numbers [N], or [N, D], where there are no classes."""
+    if job.data.task == tasks.CLASSIFICATION:
+        return job.data.y[train]
+    numbers = job.data.numbers(train)
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
 
 def _weights_key(estimator: Any, weights: NDArray[np.float32]) -> dict[str, Any]:
@@ -194,6 +203,8 @@ def _loaded(whole: bytes, spec: TeacherSpec) -> Any:
 def _teacher(estimator: Any, job: Job) -> _function.FunctionTeacher:
     """Raises ModelError where ``estimator`` gives no probabilities, or of other classes than the data's."""
     where = _place(job.spec)
+    if job.data.task != tasks.CLASSIFICATION:
+        return _function.as_teacher(job, _numbers(estimator, where), where)
     if not hasattr(estimator, "predict_proba") or not hasattr(estimator, "classes_"):
         todo = "use a classifier that is fitted and has predict_proba"
         raise ModelError(f"is a {type(estimator).__name__} without probabilities", where=where, todo=todo)
@@ -205,6 +216,21 @@ def _teacher(estimator: Any, job: Job) -> _function.FunctionTeacher:
             return np.asarray(estimator.predict_proba(batch.reshape(len(batch), -1)))[:, columns]
 
     return _function.as_teacher(job, scores, where)
+
+
+def _numbers(estimator: Any, where: str) -> _function.Scores:
+    """What a regressor predicts, [N, D]. Raises ModelError where ``estimator`` is none."""
+    from sklearn.base import is_regressor
+
+    if not is_regressor(estimator):
+        what = f"is a {type(estimator).__name__}, which predicts no numbers"
+        raise ModelError(what, where=where, todo="use a regressor that is fitted")
+
+    def predict(batch: NDArray[np.float32]) -> Any:
+        found = np.asarray(estimator.predict(batch.reshape(len(batch), -1)))
+        return found.reshape(len(found), -1)
+
+    return predict
 
 
 def _columns(known: list[Any], job: Job, where: str) -> list[int]:
