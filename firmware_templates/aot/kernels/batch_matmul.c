@@ -1,12 +1,13 @@
 /* Products of int8 matrices, portable: y becomes the weights of a dense layer, its columns behind each other, and the
- * sums are those of a dense layer. With zero points zx and zy a sum of (x - zx)(y - zy) is one of x y, less zx times the
- * column's sum, less zy times the row's, plus depth zx zy.
+ * sums are those of a dense layer. With zero points zx and zy a sum of (x - zx)(y - zy) is one of x y, less zx times
+ * the column's sum, less zy times the row's, plus depth zx zy.
  *
- * Cost: that of fully_connected for each MAC and output, and on Armv7-M about 4 instructions for each value of x (9 where
- * it lies by columns), 11 for each of y (13 where it is copied), once for all matrices of x that follow with the same y.
- * Overlap: rows are written in ascending order, each when its row of x is still read, so it must end where that begins:
- * address(x) - address(output) >= (k + 1) * columns - k * depth for each k below the number of rows of all matrices. All
- * of a matrix y is read before, where it is copied: what is written of the first k must end where the next one begins,
+ * Cost: that of fully_connected for each MAC and output, and on Armv7-M about 4 instructions for each value of x (9
+ * where it lies by columns), 11 for each of y (13 where it is copied), once for all matrices of x that follow with the
+ * same y.
+ * Overlap: rows are written in ascending order, each while its row of x is read, so it must end where that begins:
+ * address(x) - address(output) >= (k + 1) * columns - k * depth for each k below the number of rows of all matrices.
+ * All of a matrix y is read before, where it is copied: what is written of the first k must end where the next begins,
  * address(y) - address(output) >= k * (rows - depth) * columns for each k below the number of matrices.
  */
 #include "batch_matmul.h"
