@@ -10,6 +10,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,8 @@ def _spread(run: Run, function: Callable[..., Any], tasks: list[dict[str, Any]])
     finally:
         _TAKEN_UP.clear()
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # kept epochs stand beside the tasks
+        folder.parent.rmdir()
     return found
 
 
