@@ -119,11 +119,6 @@ def _departure(graph: Graph, op: Op) -> str:
             "output is wrong (kernels/activations.cc, Relu6Quantized); put it right behind a convolution or dense "
             "layer, or use ReLU"
         )
-    if op.name == "BATCH_MATMUL":
-        return (
-            "TFLM and the reference kernels disagree on nearly every output; use --engine aot, or dense layers in "
-            "place of attention"
-        )
     if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
         return "TFLM and the reference kernels disagree, by up to 12 steps; unroll the layer (unroll=True) or use a GRU"
     return ""
