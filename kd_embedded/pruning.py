@@ -78,15 +78,15 @@ def groups(model: Any) -> Groups:
         return group
 
     of_tensor: dict[int, int] = {}
-    for layer in _in_order(model):
-        sources = [of_tensor[id(tensor)] for tensor in _tensors(layer.input)] if _kind(layer) != "InputLayer" else []
+    for node in _in_order(model):
+        layer, sources = node.operation, [of_tensor[id(tensor)] for tensor in node.input_tensors]
         group = _passed(layer, sources)
         for source in sources if group is not None else ():
             parents[root(source)] = root(group)  # type: ignore[arg-type]
         if group is None:
             group = len(parents)
             parents[group] = group
-            found.sizes[group] = int(_tensors(layer.output)[0].shape[-1] or 0)
+            found.sizes[group] = int(node.output_tensors[0].shape[-1] or 0)
             cuttable = _kind(layer) in _PRODUCERS and getattr(layer, "groups", 1) == 1
             frozen |= set() if cuttable and _is_zero_at_zero(layer) else {group}
             frozen |= set() if cuttable else set(sources)
@@ -95,7 +95,7 @@ def groups(model: Any) -> Groups:
         if sources:
             found.inputs[layer.name] = sources[0]
         found.outputs[layer.name] = group
-        of_tensor |= {id(tensor): group for tensor in _tensors(layer.output)}
+        of_tensor |= {id(tensor): group for tensor in node.output_tensors}
     frozen |= {of_tensor[id(tensor)] for tensor in model.outputs}
     blocked = {root(group) for group in frozen}
     for table in (found.inputs, found.outputs):
@@ -233,11 +233,7 @@ def _kind(layer: Any) -> str:
     return str(type(layer).__name__)
 
 
-def _tensors(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 def _in_order(model: Any) -> list[Any]:
-    """The layers, each after those it reads; one that is called twice stands here twice."""
+    """The calls of layers, Keras' nodes, each after those it reads; a loaded layer may have others, of no model."""
     depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node.operation for depth in depths for node in model._nodes_by_depth[depth]]
+    return [node for depth in depths for node in model._nodes_by_depth[depth]]

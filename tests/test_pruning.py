@@ -122,6 +122,17 @@ def test_what_other_layers_mix_stays() -> None:
     assert np.allclose(small(_x()), model(_x()), atol=1e-5)
 
 
+def test_a_sequential_model_from_a_file_is_cut(tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(8, 3), layers.ReLU(), layers.Conv2D(3, 2)])
+    model.add(layers.GlobalAveragePooling2D())
+    keras_files.save(model, tmp_path / "own.keras")
+    small = pruning.narrowed(keras_files.load(tmp_path / "own.keras"), 0.5)
+    assert [layer.filters for layer in small.layers if isinstance(layer, layers.Conv2D)] == [4, 3]
+
+
 def test_a_model_of_logits_alone_is_refused() -> None:
     import keras
 
