@@ -241,6 +241,14 @@ def test_a_channel_that_one_of_two_reads_stays() -> None:
     assert not assert_same(net).kept
 
 
+def test_constants_that_are_joined_have_a_range() -> None:
+    net = Net((4, 4, 3))
+    constant = net.add_tensor(T([1, 4, 4, 2], "int8", 0.05, 3, data=net.rng.integers(-128, 128, (1, 4, 4, 2))))
+    joined = net.concat([constant, constant])
+    net.add(net.conv(net.input, net.values(4, 1, 1, 3), net.values(4)), joined)
+    assert_same(net)
+
+
 def test_death_spreads_backwards() -> None:
     """A channel read by a dead filter alone dies in the next round."""
     net = Net((4, 4, 3))

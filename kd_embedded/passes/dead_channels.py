@@ -368,8 +368,8 @@ def _ranges(graph: Graph, op: Op, layer: _Layer | None, known: Mapping[int, _Ran
         return {op.outputs[0]: _through_table(graph, op, *known[op.inputs[0]])}
     if op.name in _MONOTONE and reference is not None and _has_ends(graph, op, known):
         values = [_ends(graph.tensors[i], known) if i >= 0 else None for i in op.inputs]
-        low, high = reference(graph, op, values)[0].astype(np.int64)
-        return {op.outputs[0]: (_by_channel(low).min(axis=0), _by_channel(high).max(axis=0))}
+        ends = reference(graph, op, values)[0].astype(np.int64)  # one row where all operands are constants
+        return {op.outputs[0]: (_by_channel(ends[0]).min(axis=0), _by_channel(ends[-1]).max(axis=0))}
     return {}
 
 
