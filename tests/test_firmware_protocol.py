@@ -186,6 +186,51 @@ def test_nasty_labels_stay_valid_and_whole(tmp_path: Path) -> None:
         assert quoted.encode().decode("utf-8") == escaped(label)
 
 
+def _seven(out: Path, scale: float, zero_point: int, **changes: object) -> Path:
+    """The program of a model that gives its seven inputs back."""
+    attributes = {"FilterHeight": 1, "FilterWidth": 1, "StrideH": 1, "StrideW": 1}
+    pool = O("AVERAGE_POOL_2D", [0], [1], "Pool2DOptions", attributes)
+    tensor = T((1, 1, 1, 7), scale=scale, zero_point=zero_point)
+    model = build([tensor, tensor], [pool])
+    projects.plan(out, model=model, golden=projects.golden(model), labels=(), **changes).write()
+    return projects.build_host(out)
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), [(0.085, -7), (1e-7, 127), (0.00035, 3), (2e6, -128), (1e38, 0)])
+def test_a_regression_answers_with_real_numbers(tmp_path: Path, scale: float, zero_point: int) -> None:
+    require_tool("g++")
+    program = _seven(tmp_path / "numbers", scale, zero_point, task="regression")
+    for q in (np.array([-128, -127, -8, -7, -6, 0, 127]), np.array([3, 4, 11, 12, 103, 126, 127])):
+        answer = projects.talk(program, infer(q))[1]
+        assert answer.startswith("infer: us=100 value=") and answer.endswith(f" output={','.join(map(str, q))}")
+        said = answer.split("value=")[1].split(" ")[0].split(",")
+        real = np.clip((q - zero_point) * np.float32(scale), -np.finfo("f4").max, np.finfo("f4").max)
+        assert np.allclose([float(text) for text in said], real, rtol=6e-5, atol=0)
+        assert all(len(text.lstrip("-0.").replace(".", "").split("e")[0]) in (0, 5) for text in said)
+
+
+def test_real_numbers_are_written_as_one_reads_them(tmp_path: Path) -> None:
+    require_tool("g++")
+    program = _seven(tmp_path / "numbers", 0.5, 0, task="regression")
+    assert (
+        " value=0.0000,0.50000,-0.50000,5.0000,-63.500,50.000,-64.000 "
+        in (projects.talk(program, infer(np.array([0, 1, -1, 10, -127, 100, -128])))[1])
+    )
+
+
+def test_a_single_output_is_a_number_and_an_auto_encoder_answers_with_bytes_alone(tmp_path: Path) -> None:
+    require_tool("g++")
+    attributes = {"FilterHeight": 2, "FilterWidth": 2, "StrideH": 2, "StrideW": 2}
+    pool = O("AVERAGE_POOL_2D", [0], [1], "Pool2DOptions", attributes)
+    tensors = [T((1, *shape), scale=0.25, zero_point=-1) for shape in ((2, 2, 1), (1, 1, 1))]
+    model = build(tensors, [pool])
+    projects.plan(tmp_path / "one", model=model, golden=projects.golden(model), labels=()).write()
+    one = projects.build_host(tmp_path / "one")
+    assert projects.talk(one, infer(np.array([7, 0, 0, 0])))[1:] == ["infer: us=100 value=2.0000 output=7"]
+    seven = _seven(tmp_path / "seven", 0.5, 0, task="autoencoder")
+    assert projects.talk(seven, infer(np.arange(7)))[1:] == ["infer: us=100 output=0,1,2,3,4,5,6"]
+
+
 def escaped(label: str) -> str:
     """A label as the protocol writes it."""
     return "".join(f"\\x{ord(c):02x}" if c in '"\\' or ord(c) < 32 or ord(c) == 127 else c for c in label)

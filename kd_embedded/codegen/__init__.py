@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kd_embedded import __version__
+from kd_embedded import __version__, tasks
 from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.boards import Board, Platformio
 from kd_embedded.codegen import aot, folder, literals, names, tflm
@@ -154,11 +154,12 @@ def plan(
     arena: Arena | None = None,
     engine: str = "tflm",
     optimize: Optimize = "speed",
+    task: str = tasks.CLASSIFICATION,
 ) -> Plan:
     """Decides and renders a project without writing it. ``data`` is the model.
 
     ``arena`` is the model's in TFLM without the board's scratch, found anew where it is None; ``optimize`` is for the
-    aot engine.
+    aot engine. ``task`` is what the outputs are: a regression answers with real numbers, and so does a single output.
     """
     graph = checked_graph(data, where, engine)
     name = names.identifier(name)
@@ -176,6 +177,7 @@ def plan(
         **_board_context(board, made),
         **_model_context(data, graph, name, labels, provenance),
         **_golden_context(golden, labels),
+        **_answer_context(graph, task),
         "sizes": made.sizes,
     }
     texts = {**render(("common", ENGINES[engine].TEMPLATES), context), **made.files}
@@ -268,7 +270,7 @@ def _model_context(
         "model_sha256": sha256_bytes(data),
         "model_bytes": len(data),
         "tool_text": literals.string(_TOOL),
-        "input": _tensor_context(graph.input),
+        "input": _tensor_context(graph, graph.input),
         "output": _output_context(graph),
         "labels": [literals.string(label) for label in labels],
         "provenance": [(literals.string(key), literals.string(value)) for key, value in told],
@@ -279,8 +281,8 @@ def _model_context(
 def _output_context(graph: Graph) -> dict[str, object]:
     """``length`` is how the C++ names the number of values; int32 ``indices`` have no scale and zero point."""
     if index_op(graph) is None:
-        return {**_tensor_context(graph.output), "indices": False, "type": "int8_t", "length": "kOutputBytes"}
-    text = f"int32 {_shape(graph.output)}, classes 0 to {class_count(graph) - 1}"
+        return {**_tensor_context(graph, graph.output), "indices": False, "type": "int8_t", "length": "kOutputBytes"}
+    text = literals.edge(graph, graph.output)
     return {
         "bytes": graph.output.bytes,
         "count": elements(graph.output),
@@ -292,14 +294,24 @@ def _output_context(graph: Graph) -> dict[str, object]:
     }
 
 
-def _tensor_context(tensor: Tensor) -> dict[str, object]:
+def _answer_context(graph: Graph, task: str) -> dict[str, object]:
+    """What an inference is answered with beside its output: a "class", real "values", or "nothing"."""
+    if index_op(graph):
+        return {"answer": "class", "answered": 'index=3 label="..." output=3'}
+    if task == tasks.REGRESSION or elements(graph.output) == 1:
+        return {"answer": "values", "answered": "value=21.437,... output=-128,..."}
+    if task == tasks.CLASSIFICATION:
+        return {"answer": "class", "answered": 'index=3 label="..." output=-128,...'}
+    return {"answer": "nothing", "answered": "output=-128,..."}
+
+
+def _tensor_context(graph: Graph, tensor: Tensor) -> dict[str, object]:
     assert tensor.quant is not None  # checked_graph has seen to it
-    scale, zero_point = tensor.quant.scale[0], tensor.quant.zero_point[0]
-    text = f"int8 {_shape(tensor)}, real = {literals.real(scale)[:-1]} * (q - {zero_point})".replace("- -", "+ ")
+    text = literals.edge(graph, tensor)
     return {
         "bytes": tensor.bytes,
-        "scale": literals.real(scale),
-        "zero_point": zero_point,
+        "scale": literals.real(tensor.quant.scale[0]),
+        "zero_point": tensor.quant.zero_point[0],
         "comment": text,
         "text": literals.string(text),
     }
@@ -324,7 +336,3 @@ def _vector(golden: Golden, index: int, labels: Sequence[str]) -> dict[str, obje
         "input_rows": literals.integer_rows(golden.x_q[index]),
         "output_rows": literals.integer_rows(golden.y_q[index : index + 1]),
     }
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape))

@@ -125,29 +125,26 @@ def _needs(program: Program) -> tuple[str, str] | None:
 
 def _output(program: Program) -> dict[str, object]:
     graph, tensor = program.graph, program.output
-    indices = index_op(graph) is not None
-    if not indices:
+    if index_op(graph) is None:
         return {**_edge(program, tensor), "indices": False, "type": "int8_t"}
-    classes = class_count(graph)
     return {
         "bytes": tensor.bytes,
         "offset": program.plan.offsets[tensor.index],
-        "comment": f"int32 {_shape(tensor)}, classes 0 to {classes - 1}",
+        "comment": literals.edge(graph, tensor),
         "indices": True,
         "type": "int32_t",
-        "classes": classes,
+        "classes": class_count(graph),
     }
 
 
 def _edge(program: Program, tensor: Tensor) -> dict[str, object]:
     assert tensor.quant is not None  # check_int8_edges has seen to it
-    scale, zero_point = literals.real(tensor.quant.scale[0]), tensor.quant.zero_point[0]
     return {
         "bytes": tensor.bytes,
-        "scale": scale,
-        "zero_point": zero_point,
+        "scale": literals.real(tensor.quant.scale[0]),
+        "zero_point": tensor.quant.zero_point[0],
         "offset": program.plan.offsets[tensor.index],
-        "comment": f"int8 {_shape(tensor)}, real = {scale[:-1]} * (q - {zero_point})".replace("- -", "+ "),
+        "comment": literals.edge(program.graph, tensor),
     }
 
 
@@ -286,7 +283,7 @@ def _address(offset: int, step: int = 0) -> str:
 def _shapes(graph: Graph, op: Op) -> str:
     read = [graph.tensors[i] for i in op.inputs if i >= 0 and graph.tensors[i].data is None]
     given = [graph.tensors[i] for i in op.outputs]
-    return f"{' + '.join(map(_shape, read))} -> {' + '.join(map(_shape, given))}"
+    return f"{' + '.join(map(literals.shape, read))} -> {' + '.join(map(literals.shape, given))}"
 
 
 def _places(program: Program, call: Call | Stream, scratch: int | None) -> str:
@@ -301,10 +298,6 @@ def _places(program: Program, call: Call | Stream, scratch: int | None) -> str:
 def _range(program: Program, tensor: int) -> str:
     offset = program.plan.offsets[tensor]
     return f"{offset}-{offset + program.graph.tensors[tensor].bytes - 1}"
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "1"
 
 
 def _kernel_text(file: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kd_embedded.artifacts import read_json, sha256_bytes, sha256_file, to_json
+from kd_embedded.artifacts import cannot_write, read_json, sha256_bytes, sha256_file, to_json
 from kd_embedded.errors import KdError
 
 MARKER = ".kd-embedded.json"
@@ -128,8 +128,3 @@ def temporary(out: Path) -> Iterator[Path]:
         yield holder / "project"
     finally:
         shutil.rmtree(holder, ignore_errors=True)
-
-
-def cannot_write(out: Path, error: OSError) -> KdError:
-    todo = "free some space or choose another folder with --out"
-    return KdError(f"cannot write: {error.strerror or error}", where=str(out), todo=todo)

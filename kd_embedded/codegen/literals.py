@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_embedded.tflite.classes import class_count, index_op
+from kd_embedded.tflite.graph import Graph, Tensor
+
 # Printable ASCII but for what ends or bends a literal; `?` because `??/` and its kin are trigraphs in C++11.
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\?')
 _ROW = 112  # characters of an array's row, before the template's indent
@@ -34,6 +37,20 @@ def real(value: float) -> str:
     if not np.isfinite(single):
         raise ValueError(f"no C literal for {value}")
     return f"{single!s}f"
+
+
+def shape(tensor: Tensor) -> str:
+    """``1x8x8x12``."""
+    return "x".join(map(str, tensor.shape)) or "1"
+
+
+def edge(graph: Graph, tensor: Tensor) -> str:
+    """What the values of ``tensor``, the input or the output of ``graph``, mean, for a comment."""
+    if tensor.index in graph.outputs and index_op(graph):
+        return f"int32 {shape(tensor)}, classes 0 to {class_count(graph) - 1}"
+    assert tensor.quant is not None  # checked_graph has seen to it
+    formula = f"real = {real(tensor.quant.scale[0])[:-1]} * (q - {tensor.quant.zero_point[0]})".replace("- -", "+ ")
+    return f"int8 {shape(tensor)}, {formula}"
 
 
 def bytes_rows(data: bytes) -> list[str]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kd_embedded.aot import Program, compile_model
+from kd_embedded.artifacts import cannot_write
 from kd_embedded.codegen import names
 from kd_embedded.codegen.c_source import single_file
-from kd_embedded.codegen.folder import cannot_write, temporary
+from kd_embedded.codegen.folder import temporary
 from kd_embedded.errors import KdError
 from kd_embedded.program import Target
 from kd_embedded.tflite.read import read_bytes

@@ -40,6 +40,7 @@ def work(run: Run) -> None:
             arena=Arena(**validation["arena"]),
             engine=spec.engine,
             optimize=spec.optimize,
+            task=run.data.task,
         )
         for board in run.boards
     ]
