@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +21,6 @@ from kd_embedded import (
     artifacts,
     data,
     distill,
-    golden,
-    interpreters,
     keras_files,
     metrics,
     recipes,
@@ -30,12 +28,13 @@ from kd_embedded import (
     stages,
 )
 from kd_embedded.artifacts import sha256_file
-from kd_embedded.config import DataSpec, RunSpec
+from kd_embedded.config import DataSpec, RunSpec, StudentSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
-from kd_embedded.stages import quantize, teach
-from kd_embedded.tflite.read import parse_model
+from kd_embedded.recipes._auto import choose
+from kd_embedded.stages import plan, quantize, teach
+from kd_embedded.teachers.keras import KerasTeacher
 
 SEED = 1  # of the splits, of a teacher trained here, and of augmentation; students have their own
 FORMS = ("float", "int8_ptq", "int8_qat")
@@ -97,31 +96,44 @@ CASES: Mapping[str, Case] = {
 
 @dataclass(frozen=True)
 class Shared:
-    """What the cells of a data set have in common, by hash, and the teacher's accuracy on the test split."""
+    """What the cells of a data set have in common, by hash, and the teacher's accuracy on the test split.
+
+    ``picks`` are the recipes that auto picks, by student.
+    """
 
     data_sha256: str
     teacher_sha256: str
     teacher_accuracy: float
+    picks: Mapping[str, str]
 
 
-def prepare(name: str, epochs: int, progress: Progress, *, work: str, source: str = "", teacher: str = "") -> Shared:
+def prepare(
+    name: str, epochs: int, progress: Progress, *, work: str, source: str = "", teachers: Sequence[str] = ()
+) -> Shared:
     """Makes the splits, the teacher and its logits for cells of ``epochs`` epochs, where they are not there yet.
 
-    They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teacher`` is a Keras model that is taken
-    as it is instead of training one. Raises KdError where either cannot be used.
+    They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teachers`` are Keras models, an ensemble
+    if several, taken as they are instead of training one. Raises KdError where either cannot be used.
     """
     keras_files.start_tensorflow()
-    student, width = next(iter(CASES[name].students.items()))
-    spec = _spec(name, source, teacher, student, width, SEED, {"epochs": epochs}, 0)
+    students = CASES[name].students
+    student, width = next(iter(students.items()))
+    spec = _spec(name, source, teachers, student, width, SEED, {"epochs": epochs}, 0)
     run = _open(spec, work, "shared", progress)
     with run.opened(fresh=False):
-        for stage in ("plan", "teach"):
+        for stage in ("plan", "teach", "examine"):
             run.execute(stages.stage(stage))
-        soft_targets.clean(run)
         soft_targets.of_run(run)
-        (file,) = teach.files(run)
+        examination = artifacts.read_json(run.path(artifacts.EXAMINATION))
+        models = {arch: plan.build(run, StudentSpec(arch=arch, width=width)) for arch, width in students.items()}
+        picks = {arch: choose(examination, run.data.classes, each.count_params()) for arch, each in models.items()}
         logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, teach.splits(run).test)
-        return Shared(run.data_fingerprint, sha256_file(run.path(file)), _accuracy(run, logits))
+        return Shared(
+            run.data_fingerprint,
+            "+".join(sha256_file(run.path(file)) for file in teach.files(run)),
+            _accuracy(run, logits),
+            {arch: recipe for arch, (recipe, _) in picks.items()},
+        )
 
 
 def cell(
@@ -137,12 +149,12 @@ def cell(
     qat_epochs: int,
     work: str,
     source: str,
-    teacher: str,
+    teachers: Sequence[str],
 ) -> dict[str, Any]:
     """One student, trained with ``seed`` and quantized; a task of ``cluster.run_tasks``, after ``prepare``.
 
-    ``work``, ``source`` and ``teacher`` are the places that ``prepare`` was given. Gives what it was asked for, the
-    recipe that was used (with auto another one), parameters, bytes of the .tflite files and the accuracy on the test
+    ``work``, ``source`` and ``teachers`` are the places that ``prepare`` was given. Gives what it was asked for, the
+    recipe that was used (where another took over), parameters, bytes of the .tflite files and the accuracy on the test
     split, 0 to 1, of each form: ``float`` after ``epochs`` epochs, ``int8_ptq`` of the same weights, ``int8_qat`` after
     ``qat_epochs`` more with fake quantization. Where a recipe does not suit the student, ``refused`` says why instead.
     """
@@ -151,7 +163,7 @@ def cell(
 
     keras.utils.clear_session()
     distil = {"epochs": epochs, **({"alpha": 0.0} if recipe == "alone" else {"method": recipe})}
-    spec = _spec(data, source, teacher, student, width, seed, distil, qat_epochs)
+    spec = _spec(data, source, teachers, student, width, seed, distil, qat_epochs)
     run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress())
     run.data_fingerprint = data_sha256
     asked = {
@@ -162,8 +174,7 @@ def cell(
         run.store()  # says whose folder it is
         _link(run, (artifacts.SPLITS, *teach.files(run), artifacts.TEACHER_LOGITS, artifacts.SOFT_TARGETS))
         try:
-            for stage in ("examine", "distill") if recipe == "auto" else ("distill",):
-                run.execute(stages.stage(stage))
+            run.execute(stages.stage("distill"))
         except ModelError as error:
             if error.where != "distill.method":
                 raise
@@ -173,9 +184,8 @@ def cell(
 
 def _measured(run: Run) -> dict[str, Any]:
     """Figures of the trained student of ``run``."""
-    model = keras_files.load(run.path(artifacts.STUDENT))
-    forward = distill.forward(model)
-    logits = distill.predict(lambda inputs, _: forward(inputs).numpy(), run.data.inputs, teach.splits(run).test)
+    model, test = keras_files.load(run.path(artifacts.STUDENT)), teach.splits(run).test
+    logits = distill.predict(KerasTeacher(model).logits, run.data.inputs, test)
     int8 = {f"int8_{way}": file for way, file in quantize.models(run, model).items()}
     run.checkpoint(quantize.STAGE).unlink(missing_ok=True)  # as the stage would
     return {
@@ -183,7 +193,7 @@ def _measured(run: Run) -> dict[str, Any]:
         "bytes": {form: len(file) for form, file in int8.items()},
         "accuracy": {
             "float": _accuracy(run, logits),
-            **{form: _accuracy(run, _outputs(run, file)) for form, file in int8.items()},
+            **{form: _accuracy(run, quantize.real_outputs(run, file, test)) for form, file in int8.items()},
         },
     }
 
@@ -196,6 +206,11 @@ def minutes(cells: Iterable[Mapping[str, Any]]) -> float:
         fits = 2 if each["recipe"] == "teacher_assistant" else 1
         total += case.seconds[each["student"]] * (fits * each["epochs"] + each["qat_epochs"]) + case.seconds_beside
     return total / 60
+
+
+def of_auto(cells: Iterable[Mapping[str, Any]], picks: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The cells of auto: those of the recipe that it picks for their student, which are its own byte for byte."""
+    return [{**each, "recipe": "auto"} for each in cells if each["recipe"] == picks[each["student"]]]
 
 
 def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[dict[str, Any]]:
@@ -251,7 +266,7 @@ def half_width(values: list[float]) -> float | None:
 def _spec(
     name: str,
     source: str,
-    teacher: str,
+    teachers: Sequence[str],
     student: str,
     width: float,
     seed: int,
@@ -260,13 +275,14 @@ def _spec(
 ) -> RunSpec:
     sections = {title: dict(section) for title, section in CASES[name].sections.items()}
     given = {"source": source} if source else {}
-    taught = {"file": teacher, "mode": "frozen"} if teacher else sections.get("teacher", {})
+    taught = [{"file": teacher, "mode": "frozen"} for teacher in teachers] or [sections.get("teacher", {})]
     return RunSpec.model_validate(
         {
             "project": {**sections.get("project", {}), "name": name, "seed": seed},
             "data": {**sections.get("data", {}), **given},
-            "teacher": [taught],
+            "teacher": taught,
             "student": {"arch": student, "width": width},
+            "examine": {"probe_epochs": 0},
             "distill": {**sections.get("distill", {}), **distil},
             "quantize": {"qat_epochs": qat_epochs},
         }
@@ -295,15 +311,6 @@ def _link(run: Run, names: Iterable[str]) -> None:
             run.path(name).symlink_to(shared)
 
 
-def _outputs(run: Run, model: bytes) -> NDArray[Any]:
-    """What the device computes of all test samples, int8 [N, C]; our own reference is exact and faster than others."""
-    inputs = run.data.inputs(teach.splits(run).test)
-    quant = parse_model(model, "student").input.quant
-    assert quant is not None  # full int8
-    return interpreters.run_int8("reference", model, golden.quantize(inputs, quant))
-
-
 def _accuracy(run: Run, logits: NDArray[Any]) -> float:
     """Of ``logits`` [N, C] for the test split."""
-    labels = run.data.y[teach.splits(run).test]
-    return float((metrics.predicted_classes(logits) == labels).mean())
+    return metrics.accuracy(metrics.predicted_classes(logits), run.data.y[teach.splits(run).test])

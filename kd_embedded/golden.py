@@ -64,6 +64,12 @@ def quantize(x: NDArray[Any], quant: QuantParams) -> NDArray[np.int8]:
     return q
 
 
+def dequantize(q: NDArray[Any], quant: QuantParams) -> NDArray[np.float64]:
+    """int8 values to the real ones they stand for, of the same shape."""
+    steps: NDArray[np.float64] = q.astype(np.float64) - quant.zero_point[0]
+    return steps * quant.scale[0]
+
+
 def from_inputs(
     model: bytes,
     x_q: NDArray[np.int8],

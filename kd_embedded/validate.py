@@ -14,7 +14,7 @@ from kd_embedded import codegen, interpreters, metrics
 from kd_embedded.compare import Comparison, compare, differing_first, first_difference
 from kd_embedded.config import BudgetSpec
 from kd_embedded.errors import DataError, ModelError
-from kd_embedded.golden import quantize
+from kd_embedded.golden import dequantize, quantize
 from kd_embedded.ops.spec import elements
 from kd_embedded.progress import Progress
 from kd_embedded.tflite.check import reference_departures, tflm_departures
@@ -195,8 +195,7 @@ def _predicted(graph: Graph, outputs: Array) -> Array:
 def _real(graph: Graph, outputs: Array) -> NDArray[np.float64]:
     """float64 [N, D] of int8 outputs."""
     assert graph.output.quant is not None  # checked_graph
-    steps: NDArray[np.float64] = outputs.reshape(len(outputs), -1) - np.float64(graph.output.quant.zero_point[0])
-    return steps * graph.output.quant.scale[0]
+    return dequantize(outputs.reshape(len(outputs), -1), graph.output.quant)
 
 
 def _classes(logits: Array | None, samples: int) -> Array | None:

@@ -85,6 +85,17 @@ def test_new_rows_take_the_place_of_old_ones() -> None:
     ]
 
 
+def test_auto_is_the_recipe_that_it_picks_for_the_student() -> None:
+    cells = [_cell("kd", 1, 0.6), _cell("dkd", 1, 0.7), _cell("dkd", 1, 0.5, student="tiny_cnn")]
+    auto = bench.of_auto(cells, {"mlp": "dkd", "tiny_cnn": "kd"})
+    assert auto == [{**cells[1], "recipe": "auto"}]
+    assert [(row["recipe"], row["used"], row["mean"]) for row in bench.rows([*cells[:2], *auto], 0.9)] == [
+        ("dkd", ["dkd"], 0.7),
+        ("kd", ["kd"], 0.6),
+        ("auto", ["dkd"], 0.7),
+    ]
+
+
 def test_an_assistant_counts_as_a_second_fit() -> None:
     cells = [{**_cell(recipe, 1), "student": "mlp"} for recipe in ("kd", "teacher_assistant")]
     once, twice = (60 * bench.minutes([cell]) for cell in cells)
@@ -133,6 +144,25 @@ def test_cells_are_measured_once_and_a_lost_one_comes_back_in_the_same_bytes(
     assert again.exit_code == 0, again.output
     assert lost.read_bytes() == cells[lost] and kept.stat().st_mtime_ns == before
     assert read_json(tmp_path / "results" / "students.json") == rows
+
+
+def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    first = CliRunner().invoke(
+        script.main, ["--recipes", "alone", "--work", str(work), "--results", str(tmp_path / "alone")]
+    )
+    assert first.exit_code == 0, first.output
+    teacher = work / "digits" / "shared" / "teacher.keras"
+    places = ["--work", str(tmp_path / "more"), "--results", str(tmp_path / "results")]
+    given = ["--teacher", str(teacher), "--teacher", str(teacher), "--recipes", "auto", "--qat-epochs", "0"]
+    done = CliRunner().invoke(script.main, [*given, *places])
+    assert done.exit_code == 0, done.output
+    (cell,) = (read_json(path) for path in (tmp_path / "more" / "digits" / "cells").glob("*.json"))
+    first_member, second_member = cell["teacher_sha256"].split("+")
+    assert first_member == second_member
+    rows = read_json(tmp_path / "results" / "students.json")
+    assert {row["recipe"] for row in rows} == {"auto", cell["recipe"]}
+    assert all(row["used"] == [cell["recipe"]] for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -104,18 +104,13 @@ def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
     teach.fit(
         run,
         rounded.model,
-        lambda standardized: training.fit(
-            standardized,
-            teach.samples(run),
-            settings,
-            distill.objective(run, student, features=False),
-            seed=run.spec.project.seed,
-            checkpoint=run.checkpoint(STAGE),
-            key=run.key(STAGE),
-            title=_FINE_TUNED,
-            progress=run.progress,
-        ),
+        settings,
+        distill.objective(run, student, features=False),
         fresh=False,
+        seed=run.spec.project.seed,
+        checkpoint=run.checkpoint(STAGE),
+        key=run.key(STAGE),
+        title=_FINE_TUNED,
     )
 
 
@@ -124,35 +119,32 @@ def _score(run: Run, model: bytes, softmax: bool) -> dict[str, float]:
 
     Where there are no classes, the mean squared error in the units of training.
     """
-    graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     val = teach.splits(run).val
-    outputs = _outputs(model, graph, run.data.inputs(val))
+    outputs = real_outputs(run, model, val)
     if run.data.task != tasks.CLASSIFICATION:
         errors = outputs - run.data.numbers(val)
         if run.data.targets is not None:
             errors /= teach.units(run).std
         return {"val_loss": float(np.square(errors).mean()), "bytes": len(model)}
     scores = np.log(np.maximum(outputs, 1e-6)) if softmax else outputs
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     labels = run.data.y[val]
     return {
         "val_accuracy": metrics.accuracy(metrics.predicted_classes(outputs), labels),
-        "val_loss": -float(logs[np.arange(len(labels)), labels].mean()),
+        "val_loss": metrics.cross_entropy(scores, labels),
         "bytes": len(model),
     }
 
 
-def _outputs(model: bytes, graph: Graph, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Real outputs [N, C] for inputs float32 [N, ...]."""
+def real_outputs(run: Run, model: bytes, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Real outputs [N, C] of an int8 ``model`` for the samples at ``indices`` [N], as the device computes them."""
+    graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     assert graph.input.quant and graph.output.quant  # checked_graph has seen to it
-    x_q = golden.quantize(x, graph.input.quant)
+    x_q = golden.quantize(run.data.inputs(indices), graph.input.quant)
     try:
         y_q = interpreters.run_int8("reference", model, x_q)  # as the oracle, byte for byte, and faster
     except interpreters.ModelRefusedError:
         y_q = interpreters.run_oracle(model, x_q).outputs
-    steps: NDArray[np.float64] = y_q.reshape(len(x), -1).astype(np.float64) - graph.output.quant.zero_point[0]
-    return steps * graph.output.quant.scale[0]
+    return golden.dequantize(y_q.reshape(len(x_q), -1), graph.output.quant)
 
 
 def _figure(score: dict[str, float]) -> str:
