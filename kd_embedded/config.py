@@ -244,6 +244,9 @@ class DistillSpec(FitSpec):
     ensemble: Literal["probabilities", "logits"] = Field(
         "probabilities", description='Where several teachers are averaged: "probabilities" or "logits".'
     )
+    teacher_mirror: bool = Field(
+        False, description="Images: a teacher answers with the mean over an image and its mirror image."
+    )
     cache_epochs: int = Field(
         30,
         ge=0,
@@ -371,9 +374,12 @@ class RunSpec(_Section):
 
     @model_validator(mode="after")
     def _augmented_teachers(self) -> RunSpec:
-        if self.distill.augments and self.distill.alpha and any(one.kind == "logits" for one in self.teacher):
+        if not self.distill.alpha or all(one.kind != "logits" for one in self.teacher):
+            return self
+        if self.distill.augments or self.distill.teacher_mirror:
             raise ValueError(
-                'a teacher of kind = "logits" knows no augmented inputs: switch augment_* and mixup off in [distill]'
+                'a teacher of kind = "logits" knows no augmented inputs: switch augment_*, mixup and teacher_mirror '
+                "off in [distill]"
             )
         return self
 

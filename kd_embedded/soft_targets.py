@@ -29,7 +29,6 @@ from kd_embedded.progress import Progress
 from kd_embedded.stages import teach
 from kd_embedded.teachers import Teacher
 
-_BATCH = 256
 _SHARD = 16  # batches in a task
 _LARGEST = 65504.0  # of float16
 _FORM = 1  # of what augment.py does: logits kept of another form are another cache
@@ -68,7 +67,7 @@ def keep(
     """
     for leftover in folder.glob(".kd-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    missing = [epoch for epoch in range(epochs) if not _is_kept(folder / _file(epoch), len(train))]
+    missing = _missing(folder, epochs, len(train))
     augmentation = Augmentation(inputs, len(train), spec)
     with progress.task("teacher's logits", epochs, epochs - len(missing)) as task:
         for epoch in missing:
@@ -80,13 +79,11 @@ def _of_epoch(
     teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int
 ) -> NDArray[np.float16]:
     """The logits of one epoch's augmented inputs, float16 [n, C]."""
-    shown = ahead(lambda batch: (augmentation.inputs(batch, epoch), train[batch]), _batches(np.arange(len(train))))
+    shown = ahead(
+        lambda batch: (augmentation.inputs(batch, epoch), train[batch]), distill.batches(np.arange(len(train)))
+    )
     logits = _finite(np.concatenate([teacher.logits(*each) for each in shown]))
     return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float16)
-
-
-def _batches(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return np.array_split(indices, max(1, -(-len(indices) // _BATCH)))
 
 
 def _store(folder: Path, epoch: int, logits: NDArray[np.float16]) -> None:
@@ -123,14 +120,14 @@ def members(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _shards(run: Run, key: str) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """The members' logits of the training and of the validation split, in parts of some batches: [M, k, C] each."""
     parts = teach.splits(run)
-    counts = [len(_batches(part)) for part in (parts.train, parts.val)]
+    counts = [len(distill.batches(part)) for part in (parts.train, parts.val)]
     firsts = [range(0, count, _SHARD) for count in counts]
-    tasks = [
+    jobs = [
         {"key": key, "val": val, "first": first, "last": first + _SHARD}
         for val in (False, True)
         for first in firsts[val]
     ]
-    found = [each["logits"] for each in _spread(run, shard, tasks)]
+    found = [each["logits"] for each in _spread(run, shard, jobs)]
     return found[: len(firsts[0])], found[len(firsts[0]) :]
 
 
@@ -141,7 +138,7 @@ def shard(*, key: str, val: bool, first: int, last: int, spec: str, base: str) -
     """
     run, ensemble = _taken_up(spec, base)
     parts = teach.splits(run)
-    batches = _batches(parts.val if val else parts.train)[first:last]
+    batches = distill.batches(parts.val if val else parts.train)[first:last]
     inputs = [run.data.inputs(batch) for batch in batches]
     found = [
         np.concatenate([member.logits(x, batch) for x, batch in zip(inputs, batches, strict=True)])
@@ -171,8 +168,8 @@ def _taken_up(spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
     return _TAKEN_UP[spec, base]
 
 
-def _spread(run: Run, function: Callable[..., Any], tasks: list[dict[str, Any]]) -> list[Any]:
-    """The results of ``tasks``, done by the run's workers; what a killed run has is kept until all is done."""
+def _spread(run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]]) -> list[Any]:
+    """The results of ``jobs``, done by the run's workers; what a killed run has is kept until all is done."""
     folder = run.path(artifacts.SOFT_TARGETS) / "tasks"
     spec, base = run.spec.model_dump_json(exclude_unset=True), str(run.base)
     if not (run.workers or run.cluster):
@@ -180,7 +177,7 @@ def _spread(run: Run, function: Callable[..., Any], tasks: list[dict[str, Any]])
     try:
         found = cluster.run_tasks(
             function,
-            tasks,
+            jobs,
             folder=folder,
             places={"spec": spec, "base": base},
             cluster=run.cluster,
@@ -215,10 +212,10 @@ def of_run(run: Run) -> tuple[SoftTargets, int]:
 
 def _spread_epochs(run: Run, key: str) -> None:
     """Does what ``for_teacher`` would, by the run's workers, an epoch a task."""
-    folder, count = _folder(run, key), len(teach.splits(run).train)
-    missing = [epoch for epoch in range(_kept_epochs(run)) if not _is_kept(folder / _file(epoch), count)]
-    tasks = [{"key": folder.name, "epoch": epoch} for epoch in missing]
-    for epoch, found in zip(missing, _spread(run, epoch_shard, tasks), strict=True):
+    folder = _folder(run, key)
+    missing = _missing(folder, _kept_epochs(run), len(teach.splits(run).train))
+    jobs = [{"key": folder.name, "epoch": epoch} for epoch in missing]
+    for epoch, found in zip(missing, _spread(run, epoch_shard, jobs), strict=True):
         _store(folder, epoch, found["logits"])
 
 
@@ -257,11 +254,17 @@ def _key(run: Run, more: list[object]) -> str:
     parts = [files, settings, run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS)), *more]
     if run.spec.data.task != tasks.CLASSIFICATION:
         parts.append(run.spec.data.task)
+    if run.spec.distill.teacher_mirror:
+        parts += ["mirror", run.spec.distill.ensemble]
     return sha256_bytes(json.dumps(parts).encode())
 
 
 def _file(epoch: int) -> str:
     return f"epoch_{epoch:04}.npy"
+
+
+def _missing(folder: Path, epochs: int, samples: int) -> list[int]:
+    return [epoch for epoch in range(epochs) if not _is_kept(folder / _file(epoch), samples)]
 
 
 def _is_kept(path: Path, samples: int) -> bool:

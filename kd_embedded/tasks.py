@@ -75,6 +75,8 @@ def _misplaced(spec: RunSpec) -> Iterator[tuple[str, str]]:
         yield f'distill.method = "{spec.distill.method}"', f'use "{RECIPE}", or "auto", which picks it'
     if spec.distill.ensemble != "logits":
         yield f'distill.ensemble = "{spec.distill.ensemble}"', 'use "logits", which averages outputs'
+    if spec.distill.teacher_mirror:
+        yield "distill.teacher_mirror", "leave it out: the outputs of a mirror image are other ones"
     for name, fit in (("distill", spec.distill), *(("teacher", teacher) for teacher in spec.teacher)):
         if fit.label_smoothing:
             yield f"{name}.label_smoothing", "leave it at 0"

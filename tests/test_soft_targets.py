@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, soft_targets
+from kd_embedded import artifacts, soft_targets, teachers
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec, parse_config
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import distill, plan, teach
@@ -102,12 +102,12 @@ def run(tmp_path: Path) -> Run:
     return _run(tmp_path, {})
 
 
-def _run(base: Path, settings: dict[str, Any]) -> Run:
+def _run(base: Path, settings: dict[str, Any], data: dict[str, Any] | None = None) -> Run:
     quick = {"arch": "mlp", "width": 0.05, "epochs": 2}
     spec = parse_config(
         {
             "project": {"out": "out"},
-            "data": {"max_per_class": 12},
+            "data": data or {"max_per_class": 12},
             "teacher": [quick, {**quick, "width": 0.1}],
             "student": {"arch": "mlp", "width": 0.25},
             "examine": {"probe_epochs": 1},
@@ -130,6 +130,30 @@ def test_the_clean_logits_of_an_ensemble_are_computed_once(run: Run, monkeypatch
     assert soft_targets.members(run)[0].shape == (2, *train.shape)
     monkeypatch.setattr(teach, "load_teachers", None)  # nobody is asked again
     assert np.array_equal(soft_targets.clean(run)[0], train)
+
+
+def test_mirrored_teachers_have_logits_of_their_own(run: Run) -> None:
+    plain, _ = soft_targets.clean(run)
+    soft_targets.of_run(run)
+    parts, teacher = teach.splits(run), teach.load_teachers(run)
+    mirrored = Run(
+        run.spec.model_copy(update={"distill": run.spec.distill.model_copy(update={"teacher_mirror": True})}),
+        run.base,
+        Progress(),
+    )
+    found, _ = soft_targets.clean(mirrored)
+    assert not np.allclose(found, plain)
+    x = run.data.inputs(parts.train)
+    members = [member.logits(shown, parts.train) for member in teacher.members for shown in (x, x[:, :, ::-1])]
+    assert np.allclose(found, teachers.average(members, [1.0] * 4, "probabilities"), atol=1e-5)
+    soft_targets.of_run(mirrored)
+    assert len([*run.path(artifacts.SOFT_TARGETS).iterdir()]) == 2
+
+
+def test_mirror_images_of_what_is_no_image_are_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", x_train=np.random.default_rng(0).normal(size=(60, 5)), y_train=np.arange(60) % 3)
+    with pytest.raises(ConfigError, match=r"distill\.teacher_mirror: is for images, and the data is none"):
+        teach.load_teachers(_run(tmp_path, {"teacher_mirror": True}, {"source": "npz:rows.npz"}))
 
 
 def test_a_distilled_student_is_the_same_after_a_kill_with_kept_logits(tmp_path: Path) -> None:

@@ -623,7 +623,26 @@ def test_an_ensemble_is_the_weighted_mean_in_either_space() -> None:
 def test_an_ensemble_of_extreme_logits_stays_finite() -> None:
     sure = np.array([[900.0, -900.0]], np.float32)
     for space in ("probabilities", "logits"):
-        assert np.isfinite(teachers.average([sure, -sure], [1.0, 1.0], space)).all()  # type: ignore[arg-type]
+        assert np.isfinite(teachers.average([sure, -sure], [1.0, 1.0], space)).all()
+
+
+@pytest.mark.parametrize("space", ["probabilities", "logits"])
+def test_a_mirrored_teacher_is_the_mean_over_an_image_and_its_mirror_image(space: Any) -> None:
+    class Columns(_Fixed):
+        """Logits are sums of columns, so those of the mirror image stand in reverse."""
+
+        def logits(self, inputs: Floats, indices: NDArray[np.int64]) -> Floats:
+            return inputs.sum((1, 3))
+
+    images = _GENERATOR.normal(0, 2, (5, 3, 4, 2)).astype(np.float32)
+    plain = Columns(images, model="a model")
+    found = teachers.Mirrored(plain, space).logits(images, np.arange(5))
+    sums = images.sum((1, 3))
+    if space == "logits":
+        assert np.allclose(found, (sums + sums[:, ::-1]) / 2, atol=1e-5)
+    else:
+        assert np.allclose(_softmax(found), (_softmax(sums) + _softmax(sums)[:, ::-1]) / 2, atol=1e-6)
+    assert teachers.Mirrored(plain).model == "a model" and teachers.Mirrored(plain).augments
 
 
 # --- what all kinds share
@@ -680,7 +699,7 @@ def test_a_file_of_logits_and_augmentation_do_not_go_together() -> None:
     from kd_embedded.errors import ConfigError
 
     teacher = [{"kind": "logits", "file": "own.npz"}]
-    for augmented in ({"augment_flip": True}, {"augment_noise": 0.1}, {"mixup": 0.2}):
+    for augmented in ({"augment_flip": True}, {"augment_noise": 0.1}, {"mixup": 0.2}, {"teacher_mirror": True}):
         with pytest.raises(ConfigError, match='a teacher of kind = "logits" knows no augmented inputs'):
             parse_config({"teacher": teacher, "distill": augmented}, "kd.toml")
     assert parse_config({"teacher": teacher, "distill": {"augment_flip": True, "alpha": 0.0}}, "kd.toml")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd_embedded import artifacts, data, keras_files, tasks, teachers, training
 from kd_embedded.config import FitSpec
+from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run, Stage
 
 
@@ -51,8 +52,37 @@ def units(run: Run) -> tasks.Units:
     return tasks.Units.of(run.data.targets[train[run.data.y[train] >= 0]])
 
 
-def fit(run: Run, model: Any, train: Callable[[Any], training.History], *, fresh: bool) -> training.History:
-    """``train(model)``; of a regression in standardised outputs, see tasks.fit."""
+def fit(
+    run: Run,
+    model: Any,
+    settings: FitSpec,
+    objective: training.Objective,
+    *,
+    fresh: bool,
+    seed: int,
+    checkpoint: Path,
+    key: str,
+    title: str,
+    after_step: training.AfterStep | None = None,
+    best_from: int = 0,
+) -> training.History:
+    """``training.fit`` on the samples of ``run``; of a regression in standardised outputs, see tasks.fit."""
+
+    def train(standardized: Any) -> training.History:
+        return training.fit(
+            standardized,
+            samples(run),
+            settings,
+            objective,
+            seed=seed,
+            checkpoint=checkpoint,
+            key=key,
+            title=title,
+            progress=run.progress,
+            after_step=after_step,
+            best_from=best_from,
+        )
+
     return tasks.fit(model, None if run.data.targets is None else units(run), train, fresh=fresh)
 
 
@@ -64,11 +94,20 @@ def work(run: Run) -> None:
 
 
 def load_teachers(run: Run) -> teachers.Ensemble:
-    """The run's teachers as the teach stage left them, as one; those of a regression with standardised outputs."""
-    members = [teachers.load(_job(run, index)) for index in range(len(run.spec.teacher))]
+    """The run's teachers as the teach stage left them, as one; those of a regression with standardised outputs.
+
+    Raises ConfigError where the data are no images and the teachers are asked about mirror images.
+    """
+    members: list[teachers.Teacher] = [teachers.load(_job(run, index)) for index in range(len(run.spec.teacher))]
     if run.data.targets is not None:
         members = [teachers.Standardized(member, units(run)) for member in members]
-    return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], run.spec.distill.ensemble)
+    space = run.spec.distill.ensemble
+    if run.spec.distill.teacher_mirror:
+        if len(run.data.input_shape) != 3:
+            todo = "leave it out"
+            raise ConfigError("is for images, and the data is none", where="distill.teacher_mirror", todo=todo)
+        members = [teachers.Mirrored(member, space) for member in members]
+    return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], space)
 
 
 def _job(run: Run, index: int) -> teachers.Job:
@@ -82,18 +121,13 @@ def _job(run: Run, index: int) -> teachers.Job:
         return fit(
             run,
             model,
-            lambda standardized: training.fit(
-                standardized,
-                samples(run),
-                settings,
-                training.Objective(),
-                seed=seed,
-                checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
-                key=run.key(STAGE),
-                title=f"{title}, fine-tuned" if phase else title,
-                progress=run.progress,
-            ),
+            settings,
+            training.Objective(),
             fresh=phase == 0 and spec.mode == "train",
+            seed=seed,
+            checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
+            key=run.key(STAGE),
+            title=f"{title}, fine-tuned" if phase else title,
         )
 
     path = run.path(files(run)[index])

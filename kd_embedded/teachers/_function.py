@@ -42,11 +42,11 @@ class FunctionTeacher:
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, C], see Teacher. Raises ModelError where the function fails or gives something else."""
         found = self.outputs(inputs)
-        return np.log(np.clip(found, 1e-7, 1.0)) if self.probabilities else found
+        return as_logits(found) if self.probabilities else found
 
     def outputs(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """What it gives, as it is: float32 [N, C]."""
-        seen = inputs * np.float32(self.spec.input_scale) + np.float32(self.spec.input_offset)
+        seen = scaled(inputs, self.spec)
         try:
             found = self.scores(seen)
         except ModelError:
@@ -64,6 +64,17 @@ class FunctionTeacher:
                 todo=f"give one array [N, {self.noun}]",
             )
         return found.astype(np.float32)
+
+
+def scaled(inputs: NDArray[np.float32], spec: TeacherSpec) -> NDArray[np.float32]:
+    """What the teacher of ``spec`` sees of ``inputs``."""
+    return inputs * np.float32(spec.input_scale) + np.float32(spec.input_offset)
+
+
+def as_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logarithms of ``probabilities``, none below that of 1e-7."""
+    found: NDArray[np.float32] = np.log(np.clip(probabilities, 1e-7, 1.0))
+    return found
 
 
 def as_teacher(job: Job, scores: Scores, where: str) -> FunctionTeacher:

@@ -139,7 +139,7 @@ def build(
     else:
         model = zoo.build(spec.arch, input_shape, classes, spec.width, seed)
         if sample is not None:
-            zoo.adapt(spec.arch, model, sample * np.float32(spec.input_scale) + np.float32(spec.input_offset))
+            zoo.adapt(spec.arch, model, _function.scaled(sample, spec))
     if (spec.input_scale, spec.input_offset) == (1.0, 0.0):
         return model
     inputs = keras.Input(input_shape, name="data_input")

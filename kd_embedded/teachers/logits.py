@@ -85,7 +85,7 @@ def _table(whole: bytes, job: Job) -> Table:
         raise ModelError("was made for other data, by its data_sha256", where=where, todo=_AGAIN)
     values = _values(arrays["logits"], job)
     if _function.are_probabilities(values, job.spec, where):
-        values = np.log(np.clip(values, 1e-7, 1.0))
+        values = _function.as_logits(values)
     return Table(values, _rows(arrays.get("indices"), len(values), job))
 
 

@@ -247,7 +247,7 @@ def _columns(known: list[Any], job: Job, where: str) -> list[int]:
 
 def _flat(inputs: NDArray[np.float32], spec: TeacherSpec) -> NDArray[np.float32]:
     """What the classifier is trained on: float32 [N, features]."""
-    return (inputs * np.float32(spec.input_scale) + np.float32(spec.input_offset)).reshape(len(inputs), -1)
+    return _function.scaled(inputs, spec).reshape(len(inputs), -1)
 
 
 def _place(spec: TeacherSpec) -> str:
