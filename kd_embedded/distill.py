@@ -156,5 +156,9 @@ def predict(
     scores: Scores, inputs: Callable[[NDArray[np.int64]], NDArray[np.float32]], indices: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """``scores`` of ``inputs(indices)``, batch by batch: float32 [N, C]."""
-    batches = np.array_split(indices, max(1, -(-len(indices) // _BATCH)))
-    return np.concatenate([scores(inputs(batch), batch) for batch in batches])
+    return np.concatenate([scores(inputs(batch), batch) for batch in batches(indices)])
+
+
+def batches(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """``indices`` [N] in parts that a model computes at once where nothing is trained."""
+    return np.array_split(indices, max(1, -(-len(indices) // _BATCH)))

@@ -64,7 +64,7 @@ def figures(logits: NDArray[Any], labels: Labels) -> Figures:
         "accuracy": float(right.mean()),
         "confidence": float(confidence.mean()),
         "ece": float(gaps / len(labels)),
-        "nll": -float(_log_softmax(logits)[np.arange(len(labels)), labels].mean()),
+        "nll": metrics.cross_entropy(logits.astype(np.float64), labels),
         "bins": bins,
     }
 
@@ -372,12 +372,6 @@ def _bins(right: NDArray[np.bool_], confidence: Floats) -> Iterator[Figures]:
             "accuracy": float(right[inside].mean()) if filled else None,
             "confidence": float(confidence[inside].mean()) if filled else None,
         }
-
-
-def _log_softmax(logits: NDArray[Any]) -> Floats:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    found: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found
 
 
 def _by_content(x: NDArray[Any], indices: Labels) -> dict[bytes, list[int]]:

@@ -36,6 +36,18 @@ def agreement(one: Classes, other: Classes) -> float:
     return float(np.mean(one == other))
 
 
+def log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """The logarithm of the softmax of each row, in the type of ``logits`` [N, C]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    found: NDArray[Any] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found
+
+
+def cross_entropy(logits: NDArray[Any], labels: Classes) -> float:
+    """The mean negative log-likelihood of the labels, in nats, computed in the type of ``logits`` [N, C]."""
+    return -float(log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
 def confusion(predicted: Classes, labels: Classes, classes: int) -> NDArray[np.int64]:
     """Counts [classes, classes]: row the true class, column the predicted one."""
     matrix = np.zeros((classes, classes), np.int64)

@@ -81,9 +81,10 @@ def groups(model: Any) -> Groups:
     for node in _in_order(model):
         layer, sources = node.operation, [of_tensor[id(tensor)] for tensor in node.input_tensors]
         group = _passed(layer, sources)
-        for source in sources if group is not None else ():
-            parents[root(source)] = root(group)  # type: ignore[arg-type]
-        if group is None:
+        if group is not None:
+            for source in sources:
+                parents[root(source)] = root(group)
+        else:
             group = len(parents)
             parents[group] = group
             found.sizes[group] = int(node.output_tensors[0].shape[-1] or 0)

@@ -124,7 +124,7 @@ def round_activations(value: Any, params: QuantParams) -> Any:
 def _rounding_layer() -> Any:
     import keras
 
-    class Rounding(keras.layers.Layer):  # type: ignore[misc]
+    class Rounding(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         def __init__(self, params: QuantParams, **kwargs: Any) -> None:
             super().__init__(**kwargs)
             self._params = params
@@ -139,7 +139,7 @@ def _rounding_layer() -> Any:
 def _op_layer() -> Any:
     import keras
 
-    class RoundedOp(keras.layers.Layer):  # type: ignore[misc]
+    class RoundedOp(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         """One op of the graph on rounded values. ``variables`` holds the weights that ops share, by tensor."""
 
         def __init__(

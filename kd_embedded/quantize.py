@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,15 +177,15 @@ def _layer_of_float_op(op: str, concrete: Any, student: Any) -> str:
 
 def layer_in(path: str, student: Any) -> str:
     """The layer of ``student`` whose name (perhaps numbered) is a part of a graph node's path."""
-    parts = path.split(";")[0].split("/")
-    names = [layer.name for layer in student.layers]
-    return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")
+    return _first_in(path.split(";")[0].split("/"), student.layers)
 
 
 def last_layer_in(path: str, student: Any) -> str:
     """The last layer of ``student`` that an op of the graph holds, by the names of all nodes fused into it."""
     parts = [part for name in path.split(";") for part in name.split("/")]
-    names = [layer.name for layer in student.layers]
-    return next(
-        (name for name in reversed(names) for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), ""
-    )
+    return _first_in(parts, reversed(student.layers))
+
+
+def _first_in(parts: list[str], layers: Iterable[Any]) -> str:
+    names = [layer.name for layer in layers]
+    return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")

@@ -144,7 +144,7 @@ def render(found: Artifacts) -> str:
         classes=classes,
         errors=list(_errors(found.validation)),
         figures=tasks.TITLES,
-        examined=list(_examined(examination) if classes else _examined_errors(examination)),
+        examined=list(_examined(examination)),
         reliability=_reliability(examination) if classes else [],
         soft=examination["ensemble"].get("soft_targets"),
         dataset=examination["data"],
@@ -319,17 +319,6 @@ def _errors(validation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     outputs = (validation.get("errors", {}).get("student_int8") or {}).get("outputs", [])
     for entry in outputs if len(outputs) > 1 else []:
         yield {"title": "Int8 student,", **entry}
-
-
-def _examined_errors(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """As ``_examined``, where there are no classes."""
-    several = len(examination["teachers"]) > 1
-    ensemble = [{**examination["ensemble"], "name": None, "parameters": None}] if several else []
-    for number, entry in enumerate([*examination["teachers"], *ensemble], 1):
-        title = "Teacher" if not several else "Ensemble" if entry["name"] is None else f"Teacher {number}"
-        named = {"title": title, "name": entry["name"], "parameters": entry["parameters"]}
-        for split, first in (("train", named), ("val", {"title": "", "name": None, "parameters": None})):
-            yield {**first, **entry[split], "split": SPLITS[split]}
 
 
 def _examined(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import distill, tasks
+from kd_embedded import distill, metrics, tasks
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import write_npz
 from kd_embedded.augment import Augmentation, Inputs
@@ -218,15 +218,13 @@ class _Loop:
 
     def _validate(self) -> dict[str, float]:
         positions = np.flatnonzero(self._samples.val_y >= 0)
-        batches = np.array_split(positions, -(-len(positions) // 256))
+        batches = distill.batches(positions)
         if not self._classes:
             return {"val_loss": self._mean_square(batches)}
         labels = self._samples.val_y[positions]
         logits = np.concatenate([self._evaluate(x).numpy() for x in ahead(self._samples.val_inputs, batches)])
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
-        return {"val_loss": loss, "val_accuracy": float((logits.argmax(axis=1) == labels).mean())}
+        accuracy = metrics.accuracy(metrics.predicted_classes(logits), labels)
+        return {"val_loss": metrics.cross_entropy(logits, labels), "val_accuracy": accuracy}
 
     def _mean_square(self, batches: list[NDArray[np.int64]]) -> float:
         known, squares = self._samples.val_targets, []

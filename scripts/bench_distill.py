@@ -255,7 +255,7 @@ def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
     )
     seconds: list[float] = []
 
-    class _Laps(keras.callbacks.Callback):  # type: ignore[misc]
+    class _Laps(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.began = time.perf_counter()
 

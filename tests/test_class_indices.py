@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import c_models
 import firmware_projects as projects
 import numpy as np
 import pytest
 from conftest import needs_reference, require_tool
+from numpy.typing import NDArray
 from tflite.TensorType import TensorType
 from tflite_builder import O, T, build
 
@@ -82,7 +84,10 @@ def test_every_byte_is_right_on_a_core(core: str) -> None:
 def test_the_first_wrong_op_is_told_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     require_tool("gcc")
     real = interpreters.run_oracle
-    wrong = lambda data, x: interpreters.Oracle("made up", real(data, x).outputs ^ 4)  # noqa: E731
+
+    def wrong(data: bytes, x: NDArray[Any]) -> interpreters.Oracle:
+        return interpreters.Oracle("made up", real(data, x).outputs ^ 4)
+
     monkeypatch.setattr(interpreters, "run_oracle", wrong)
     done = emulate_model(model(), "net", load_core("host"), X)
     assert done.first is not None and done.compared.bytes_different == 40 and done.compared.bytes_compared == 160

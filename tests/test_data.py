@@ -4,8 +4,8 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import npz_data
 import numpy as np
 import pytest
 
@@ -13,19 +13,10 @@ from kd_embedded import data
 from kd_embedded.config import DataSpec
 from kd_embedded.errors import ConfigError, KdError
 
-Arrays = dict[str, Any]
 
-
-def _arrays(count: int = 60) -> Arrays:
+def _arrays(count: int = 60) -> npz_data.Arrays:
     generator = np.random.default_rng(0)
     return {"x_train": generator.random((count, 6, 5, 1), np.float32), "y_train": np.arange(count) % 3}
-
-
-def _load(folder: Path, arrays: Arrays, **keys: Any) -> tuple[data.Data, data.Splits]:
-    np.savez(folder / "data.npz", **arrays)
-    spec = DataSpec(source="npz:data.npz", **keys)
-    found = data.load(spec, folder)
-    return found, data.split(found, spec, seed=1)
 
 
 def test_digits_are_real_and_scaled_to_one() -> None:
@@ -50,7 +41,7 @@ def test_splits_are_stratified_disjoint_whole_and_follow_the_seed() -> None:
 
 def test_a_source_keeps_its_own_test_split(tmp_path: Path) -> None:
     arrays = _arrays() | {"x_test": np.ones((9, 6, 5, 1), np.float32), "y_test": np.arange(9) % 3}
-    found, splits = _load(tmp_path, arrays)
+    found, splits = npz_data.load(tmp_path, arrays)
     assert (found.x[splits.test] == 1).all()
     assert len(splits.test) == 9
     assert len(splits.val) == 9  # 15 % of 60
@@ -58,7 +49,7 @@ def test_a_source_keeps_its_own_test_split(tmp_path: Path) -> None:
 
 def test_string_labels_channel_axis_byte_scale_and_limit(tmp_path: Path) -> None:
     arrays = {"x_train": np.full((40, 4, 4), 255, np.uint8), "y_train": np.array(["no", "yes"] * 20)}
-    found, splits = _load(tmp_path, arrays, max_per_class=5)
+    found, splits = npz_data.load(tmp_path, arrays, max_per_class=5)
     assert found.class_names == ("no", "yes")
     assert found.input_shape == (4, 4, 1)
     assert found.inputs(splits.train).max() == pytest.approx(1.0)
@@ -66,7 +57,7 @@ def test_string_labels_channel_axis_byte_scale_and_limit(tmp_path: Path) -> None
     assert not np.array_equal(splits.train, np.arange(10))  # drawn, not the first ones
 
 
-def _without(name: str) -> Callable[[Arrays], Arrays]:
+def _without(name: str) -> Callable[[npz_data.Arrays], npz_data.Arrays]:
     return lambda arrays: {key: value for key, value in arrays.items() if key != name}
 
 
@@ -101,9 +92,9 @@ def _without(name: str) -> Callable[[Arrays], Arrays]:
         (lambda a: a | {"w_train": np.zeros(60)}, "w_train is zero throughout"),
     ],
 )
-def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[Arrays], Arrays], says: str) -> None:
+def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[npz_data.Arrays], npz_data.Arrays], says: str) -> None:
     with pytest.raises(KdError) as caught:
-        _load(tmp_path, change(_arrays()))
+        npz_data.load(tmp_path, change(_arrays()))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -212,8 +203,8 @@ def test_bad_image_folders(tmp_path: Path) -> None:
 
 def test_weights_of_the_training_samples(tmp_path: Path) -> None:
     own = {"x_test": np.ones((9, 6, 5, 1), np.float32), "y_test": np.arange(9) % 3}
-    assert _load(tmp_path, _arrays() | own)[0].weights is None
-    found, splits = _load(tmp_path, _arrays() | own | {"w_train": np.arange(60)})
+    assert npz_data.load(tmp_path, _arrays() | own)[0].weights is None
+    found, splits = npz_data.load(tmp_path, _arrays() | own | {"w_train": np.arange(60)})
     assert found.weights is not None and found.weights.dtype == np.float32
     assert found.weights.tolist() == [*range(60), *[1.0] * 9]
     assert np.array_equal(found.weights[splits.train], splits.train)
@@ -222,15 +213,15 @@ def test_weights_of_the_training_samples(tmp_path: Path) -> None:
 def test_unlabelled_inputs_come_last_in_the_data_and_in_the_training_split(tmp_path: Path) -> None:
     extra = np.random.default_rng(1).random((7, 6, 5), np.float32)
     np.savez(tmp_path / "more.npz", x=extra)
-    labelled, _ = _load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)})
-    found, splits = _load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)}, unlabelled="npz:more.npz")
+    labelled, _ = npz_data.load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)})
+    found, splits = npz_data.load(tmp_path, _arrays() | {"w_train": np.full(60, 2.0)}, unlabelled="npz:more.npz")
     assert found.unlabelled.tolist() == [*range(60, 67)]
     assert np.array_equal(found.x[60:, ..., 0], extra)
     assert np.array_equal(found.x[:60], labelled.x)
     assert (found.y[60:] == -1).all() and found.weights is not None and found.weights[60:].tolist() == [1.0] * 7
     assert np.array_equal(np.sort(np.concatenate([splits.train, splits.val, splits.test])), np.arange(67))
     assert splits.train[-7:].tolist() == found.unlabelled.tolist()
-    _, few = _load(tmp_path, _arrays(), unlabelled="npz:more.npz", max_per_class=2)
+    _, few = npz_data.load(tmp_path, _arrays(), unlabelled="npz:more.npz", max_per_class=2)
     assert (len(few.train), len(few.val), len(few.test)) == (6 + 7, 6, 6)
     spec = DataSpec(source="npz:data.npz", unlabelled="npz:more.npz")
     before = data.fingerprint(spec, tmp_path)
@@ -276,7 +267,7 @@ def test_bad_unlabelled_inputs_are_one_line(tmp_path: Path, unlabelled: str, say
     np.savez(tmp_path / "bytes.npz", x=x.astype(np.uint8))
     np.savez(tmp_path / "nan.npz", x=np.where(np.arange(7)[:, None, None] == 1, np.float32(np.nan), x))
     with pytest.raises(KdError) as caught:
-        _load(tmp_path, _arrays(), unlabelled=unlabelled)
+        npz_data.load(tmp_path, _arrays(), unlabelled=unlabelled)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,18 +1,17 @@
 """The loss of a sample against its closed form in NumPy, and every recipe through a step of the loop."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kills import KillAfter, KilledError
 from numpy.typing import NDArray
 
 from kd_embedded import distill, keras_files, recipes, soft_targets, training
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ConfigError
-from kd_embedded.progress import Progress, Task
+from kd_embedded.progress import Progress
 from kd_embedded.teachers.keras import KerasTeacher
 
 _X = np.random.default_rng(0).random((96, 8, 8, 1), np.float32)
@@ -61,25 +60,6 @@ def test_recipes_learn_from_the_teacher_where_there_is_no_label() -> None:
     assert distill.labels_of(targets, teacher).numpy().tolist() == [1, 2]
 
 
-class _KilledError(Exception):
-    pass
-
-
-class _KilledAfterAnEpoch(Progress):
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
-        yield _Deadly()
-
-
-class _Deadly(Task):
-    epochs = 0
-
-    def advance(self, **figures: float) -> None:
-        self.epochs += 1
-        if self.epochs == 2:
-            raise _KilledError
-
-
 def _distilled(recipe: str, checkpoint: Path, progress: Progress) -> tuple[training.History, list[Any]]:
     teacher, student = _convolutions(8, 2), _convolutions(4, 1)
     features = distill.Features(teacher) if recipes.get(recipe).FEATURES else None
@@ -110,8 +90,8 @@ def test_a_killed_distillation_resumes_to_the_same_bytes_projectors_included(
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     history, whole = _distilled(recipe, tmp_path / "whole.npz", Progress())
-    with pytest.raises(_KilledError):
-        _distilled(recipe, tmp_path / "killed.npz", _KilledAfterAnEpoch())
+    with pytest.raises(KilledError):
+        _distilled(recipe, tmp_path / "killed.npz", KillAfter(1))
     again, resumed = _distilled(recipe, tmp_path / "killed.npz", Progress())
     assert history == again
     assert all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True))

@@ -75,7 +75,7 @@ def test_with_two_classes_plain_distillation_takes_over_and_says_so(tmp_path: Pa
     run.execute(distill.STAGE)
     assert run.state["distill"]["recipe"] == "kd"
     assert run.state["distill"]["why"].startswith("dkd falls back to kd with two classes")
-    assert any("falls back to kd" in line for line in run.progress.said)  # type: ignore[attr-defined]
+    assert any("falls back to kd" in line for line in run.progress.said)
 
 
 def test_auto_picks_from_the_examination_and_says_why(tmp_path: Path) -> None:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import npz_data
 import numpy as np
 import pytest
+from kills import KillAfter, KilledError
 
 from kd_embedded import data, distill, keras_files, metrics, tasks, teachers, training
 from kd_embedded.config import DataSpec, FitSpec, TeacherSpec, parse_config
 from kd_embedded.errors import ConfigError, KdError, ModelError
-from kd_embedded.progress import Progress, Task
-
-Arrays = dict[str, Any]
+from kd_embedded.progress import Progress
 
 _X = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
 _Y = (_X @ np.array([[3.0, -1.0], [0.5, 2.0], [0.0, 1.0], [1.0, 0.0]]) * [50.0, 0.1] + [200.0, -3.0]).astype(np.float32)
 _UNITS = tasks.Units.of(_Y)
-
-
-def _load(folder: Path, arrays: Arrays, **keys: Any) -> tuple[data.Data, data.Splits]:
-    np.savez(folder / "data.npz", **arrays)
-    spec = DataSpec(source="npz:data.npz", **keys)
-    found = data.load(spec, folder)
-    return found, data.split(found, spec, seed=1)
 
 
 def test_the_figures_of_a_regression() -> None:
@@ -110,31 +101,6 @@ def test_a_model_that_ends_otherwise_is_trained_through_a_layer_behind_it() -> N
     assert np.array_equal(model(_X).numpy(), before)
 
 
-class _KilledError(Exception):
-    pass
-
-
-class _KillAfter(Progress):
-    """Ends the fit after ``epochs``, as a kill between two epochs would."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
-        yield _KillTask(self._epochs)
-
-
-class _KillTask(Task):
-    def __init__(self, epochs: int) -> None:
-        self._left = epochs
-
-    def advance(self, **figures: float) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise _KilledError
-
-
 def _samples(task: str) -> training.Samples:
     y, ones = np.zeros(60, np.int64), np.ones(60, np.float32)
     targets = _UNITS.standardized(_Y) if task == tasks.REGRESSION else None
@@ -184,8 +150,8 @@ def test_a_killed_fit_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     history = fit(whole, "whole", Progress())
     assert set(history[0]) == {"loss", "val_loss"}
     assert min(record["val_loss"] for record in history) < history[0]["val_loss"]
-    with pytest.raises(_KilledError):
-        fit(made(), "killed", _KillAfter(2))
+    with pytest.raises(KilledError):
+        fit(made(), "killed", KillAfter(2))
     resumed = made()
     assert fit(resumed, "killed", Progress()) == history
     for first, second in zip(whole.variables, resumed.variables, strict=True):
@@ -220,19 +186,21 @@ def test_an_auto_encoder_learns_its_inputs_as_shown(tmp_path: Path) -> None:
 def test_numbers_of_an_npz(tmp_path: Path) -> None:
     arrays = {"x_train": _X[:60], "y_train": _Y[:60], "x_test": _X[60:], "y_test": _Y[60:]}
     np.savez(tmp_path / "more.npz", x=_X[:7])
-    found, splits = _load(tmp_path, arrays, task="regression", unlabelled="npz:more.npz")
+    found, splits = npz_data.load(tmp_path, arrays, task="regression", unlabelled="npz:more.npz")
     assert found.outputs == 2 and found.output_names == ("y0", "y1") and found.classes == 0
     assert np.array_equal(found.numbers(splits.test), _Y[60:])
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [51 + 7, 9, 20]
     assert np.isnan(found.numbers(found.unlabelled)).all() and (found.y[splits.train[-7:]] == -1).all()
-    found, _ = _load(tmp_path, {"x_train": _X, "y_train": np.arange(80), "output_names": ["age"]}, task="regression")
+    found, _ = npz_data.load(
+        tmp_path, {"x_train": _X, "y_train": np.arange(80), "output_names": ["age"]}, task="regression"
+    )
     assert found.outputs == 1 and found.output_names == ("age",)
     assert found.targets is not None and found.targets.dtype == np.float32
 
 
 def test_anomalies_stand_in_the_test_split_alone(tmp_path: Path) -> None:
     arrays = {"x_train": _X[:60].reshape(60, 2, 2), "x_test": _X[60:].reshape(20, 2, 2), "y_test": np.arange(20) % 2}
-    found, splits = _load(tmp_path, arrays, task="autoencoder")
+    found, splits = npz_data.load(tmp_path, arrays, task="autoencoder")
     assert found.outputs == 4 and found.y[splits.test].sum() == 10 and not found.y[splits.train].any()
     assert np.array_equal(found.numbers(splits.test), _X[60:])
     spec = DataSpec(task="autoencoder", anomalies=("9", "3"))
@@ -269,7 +237,7 @@ _NAN = np.where(np.arange(80)[:, None] == 7, np.nan, _Y)
     ],
 )
 def test_data_that_does_not_go_with_the_task_is_one_line(
-    tmp_path: Path, arrays: Arrays, keys: dict[str, Any], says: str
+    tmp_path: Path, arrays: npz_data.Arrays, keys: dict[str, Any], says: str
 ) -> None:
     np.savez(tmp_path / "data.npz", **arrays)
     spec = DataSpec(**{"source": "npz:data.npz", "task": "regression", **keys})
@@ -286,6 +254,7 @@ def test_data_that_does_not_go_with_the_task_is_one_line(
         ({"distill": {"label_smoothing": 0.1}}, "distill.label_smoothing is about classes"),
         ({"teacher": [{"class_weights": "balanced"}]}, "teacher.class_weights is about classes"),
         ({"teacher": [{"outputs": "probabilities"}]}, 'teacher.outputs = "probabilities" is about classes'),
+        ({"distill": {"teacher_mirror": True}}, "distill.teacher_mirror is about classes"),
         ({"quantize": {"output": "softmax"}}, 'quantize.output = "softmax" is about classes'),
         ({"budgets": {"min_accuracy": 0.5}}, "budgets.min_accuracy is about classes"),
         ({"budgets": {"max_accuracy_drop": 0.5}}, "budgets.max_accuracy_drop is about classes"),

@@ -1,7 +1,5 @@
 """The training loop: exact when resumed, and each switch of the config does what it says."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kills import KillAfter, KilledError
 
 from kd_embedded import keras_files, soft_targets, training
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ModelError
-from kd_embedded.progress import Progress, Task
+from kd_embedded.progress import Progress
 from kd_embedded.teachers.keras import KerasTeacher
 
 _X = np.random.default_rng(0).random((150, 6, 6, 1), np.float32)
@@ -34,31 +33,6 @@ def _model() -> Any:
     x = layers.BatchNormalization()(x)
     x = layers.Dropout(0.3)(layers.Flatten()(x))
     return keras.Model(inputs, layers.Dense(3)(x))
-
-
-class _KilledError(Exception):
-    pass
-
-
-class _KillAfter(Progress):
-    """Ends the fit after ``epochs``, as a kill between two epochs would."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-
-    @contextmanager
-    def task(self, title: str, total: int, done: int = 0) -> Iterator[Task]:
-        yield _KillTask(self._epochs)
-
-
-class _KillTask(Task):
-    def __init__(self, epochs: int) -> None:
-        self._left = epochs
-
-    def advance(self, **figures: float) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise _KilledError
 
 
 def _fit(model: Any, spec: FitSpec, folder: Path, progress: Progress | None = None, **keys: Any) -> training.History:
@@ -85,8 +59,8 @@ def test_a_killed_fit_resumes_to_the_same_bytes(
     spec = FitSpec(epochs=6, batch_size=32, optimizer=optimizer, **keys)
     whole = _model()
     history = _fit(whole, spec, tmp_path / "whole")
-    with pytest.raises(_KilledError):
-        _fit(_model(), spec, tmp_path / "killed", _KillAfter(3))
+    with pytest.raises(KilledError):
+        _fit(_model(), spec, tmp_path / "killed", KillAfter(3))
     resumed = _model()
     assert _fit(resumed, spec, tmp_path / "killed") == history
     for first, second in zip(whole.variables, resumed.variables, strict=True):

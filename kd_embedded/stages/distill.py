@@ -125,20 +125,15 @@ def _fit(
     return teach.fit(
         run,
         model,
-        lambda standardized: training.fit(
-            standardized,
-            teach.samples(run),
-            run.spec.distill,
-            goal,
-            seed=run.spec.project.seed,
-            checkpoint=run.checkpoint(STAGE, number),
-            key=f"{run.key(STAGE)} {title}",
-            title=title,
-            progress=run.progress,
-            after_step=after_step,
-            best_from=best_from,
-        ),
+        run.spec.distill,
+        goal,
         fresh=True,
+        seed=run.spec.project.seed,
+        checkpoint=run.checkpoint(STAGE, number),
+        key=f"{run.key(STAGE)} {title}",
+        title=title,
+        after_step=after_step,
+        best_from=best_from,
     )
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, students, tasks, training
+from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, tasks, training
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.pipeline import Run, Stage
-from kd_embedded.stages import teach
+from kd_embedded.stages import plan, teach
 
 Logits = Mapping[str, NDArray[np.float32]]
 Positions = Mapping[str, NDArray[np.int64]]
@@ -25,16 +25,16 @@ def work(run: Run) -> None:
     keras_files.start_tensorflow()
     parts = teach.splits(run)
     splits = {"train": parts.train, "val": parts.val}
-    if run.data.task != tasks.CLASSIFICATION:
-        _tell(run, _of_numbers(run, splits))
-        return
     kept = {name: np.flatnonzero(run.data.y[part] >= 0) for name, part in splits.items()}
     labelled = {name: part[kept[name]] for name, part in splits.items()}
     logits = {name: found[kept[name]] for name, found in zip(splits, soft_targets.clean(run), strict=True)}
+    if run.data.task != tasks.CLASSIFICATION:
+        _tell(run, _of_numbers(run, logits, kept, labelled))
+        return
     soft = examine.soft_targets(logits["train"], run.data.y[labelled["train"]], run.spec.distill.temperature)
     ensemble = {**_figures(logits, labelled, run), "soft_targets": soft}
     document: dict[str, Any] = {
-        "teachers": list(_teachers(run, kept, labelled)),
+        "teachers": list(_teachers(run, kept, lambda logits: _figures(logits, labelled, run))),
         "ensemble": ensemble,
         "student_probe": _probe(run),
         "data": _data(run, logits, labelled, ensemble),
@@ -50,42 +50,32 @@ def _tell(run: Run, document: dict[str, Any]) -> None:
         run.progress.say(f"  warning: {warning}")
 
 
-def _of_numbers(run: Run, splits: Positions) -> dict[str, Any]:
+def _of_numbers(run: Run, logits: Logits, kept: Positions, labelled: Positions) -> dict[str, Any]:
     """The document where there are no classes: the teachers' errors, and samples that are in the data twice."""
     found, units = run.data, None if run.data.targets is None else teach.units(run)
-    kept = {name: np.flatnonzero(found.y[part] >= 0) for name, part in splits.items()}
-    members = dict(zip(splits, soft_targets.members(run), strict=True))
-    together = dict(zip(splits, soft_targets.clean(run), strict=True))
 
     def figures(outputs: Logits) -> dict[str, Any]:
-        return {name: _errors(run, outputs[name][kept[name]], part[kept[name]], units) for name, part in splits.items()}
+        return {name: _errors(run, outputs[name], part, units) for name, part in labelled.items()}
 
-    loaded = teach.load_teachers(run).members
-    teachers = [
-        {
-            "name": _name(spec),
-            "parameters": None if member.model is None else int(member.model.count_params()),
-            **figures({name: outputs[number] for name, outputs in members.items()}),
-        }
-        for number, (spec, member) in enumerate(zip(run.spec.teacher, loaded, strict=True))
-    ]
-    parts = {
-        **{"train": splits["train"][kept["train"]], "unlabelled": found.unlabelled},
-        **{"val": splits["val"], "test": teach.splits(run).test},
-    }
+    parts = _parts(run, labelled)
     copies, _ = examine.duplicates(found.x, np.zeros_like(found.y), parts)
-    samples = {name: len(part) for name, part in parts.items()}
     document: dict[str, Any] = {
         "task": found.task,
-        "teachers": teachers,
-        "ensemble": figures(together),
+        "teachers": list(_teachers(run, kept, figures)),
+        "ensemble": figures(logits),
         "student_probe": None,
-        "data": {"samples": samples, "duplicates": copies},
+        "data": {"samples": {name: len(part) for name, part in parts.items()}, "duplicates": copies},
     }
     coarse: list[str] = []
     if units and found.targets is not None:
-        coarse = list(tasks.coarse(units, found.targets[parts["train"]], found.output_names))
+        coarse = list(tasks.coarse(units, found.targets[labelled["train"]], found.output_names))
     return {**document, "warnings": [*examine.copy_warnings(document["data"]), *coarse]}
+
+
+def _parts(run: Run, labelled: Positions) -> dict[str, NDArray[np.int64]]:
+    """The positions in Data.x of all samples, in the order of the pipeline."""
+    parts = teach.splits(run)
+    return {"train": labelled["train"], "unlabelled": run.data.unlabelled, "val": parts.val, "test": parts.test}
 
 
 def _errors(run: Run, outputs: NDArray[Any], part: NDArray[np.int64], units: tasks.Units | None) -> dict[str, Any]:
@@ -106,13 +96,13 @@ def _figures(logits: Logits, indices: Positions, run: Run) -> dict[str, Any]:
     }
 
 
-def _teachers(run: Run, kept: Positions, labelled: Positions) -> Iterator[dict[str, Any]]:
-    """Name, parameters and figures of each."""
+def _teachers(run: Run, kept: Positions, figures: Callable[[Logits], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Name and parameters of each, and the ``figures`` of its outputs for the samples that are ``kept`` of a split."""
     found = soft_targets.members(run)
     for number, (spec, member) in enumerate(zip(run.spec.teacher, teach.load_teachers(run).members, strict=True)):
         logits = {name: split[number, kept[name]] for name, split in zip(kept, found, strict=True)}
         parameters = None if member.model is None else int(member.model.count_params())
-        yield {"name": _name(spec), "parameters": parameters, **_figures(logits, labelled, run)}
+        yield {"name": _name(spec), "parameters": parameters, **figures(logits)}
 
 
 def _name(spec: TeacherSpec) -> str:
@@ -140,16 +130,16 @@ def _probe(run: Run) -> dict[str, Any] | None:
     known = _known_probe(run)
     if known and known["key"] == key:
         return known
-    history = training.fit(
-        students.build(run.spec.student, run.data.input_shape, run.data.classes, seed, run.base),
-        teach.samples(run),
+    history = teach.fit(
+        run,
+        plan.build(run, run.spec.student),
         settings,
         training.Objective(),
+        fresh=True,
         seed=seed,
         checkpoint=run.checkpoint(STAGE),
         key=key,
         title="probe on labels alone",
-        progress=run.progress,
     )
     return {"epochs": epochs, "val_accuracy": history[-1]["val_accuracy"], "key": key}
 
@@ -169,8 +159,7 @@ def _known_probe(run: Run) -> dict[str, Any] | None:
 
 def _data(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
     """Counts, copies and doubtful labels. Of the test split the stored bytes are hashed, and no label is read."""
-    found, parts = run.data, teach.splits(run)
-    splits = {"train": labelled["train"], "unlabelled": found.unlabelled, "val": parts.val, "test": parts.test}
+    found, splits = run.data, _parts(run, labelled)
     counts = {name: np.bincount(found.y[part], minlength=found.classes).tolist() for name, part in labelled.items()}
     copies, conflicts = examine.duplicates(found.x, found.y, splits)
     return {

@@ -12,6 +12,7 @@ from kd_embedded import validate as validation
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import teach
+from kd_embedded.teachers.keras import KerasTeacher
 
 
 def work(run: Run) -> None:
@@ -28,14 +29,14 @@ def work(run: Run) -> None:
     teacher_logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, test)
     if run.data.targets is not None:
         teacher_logits = teach.units(run).real(teacher_logits)
-    student = distill.forward(keras_files.load(run.path(artifacts.STUDENT)))
+    student = KerasTeacher(keras_files.load(run.path(artifacts.STUDENT)))
     document = validation.validate(
         run.path(artifacts.STUDENT_INT8),
         x,
         run.data.y[test] if classes else None,
         class_names=run.data.class_names,
         teacher_logits=teacher_logits,
-        student_logits=distill.predict(lambda inputs, _: student(inputs).numpy(), run.data.inputs, test),
+        student_logits=distill.predict(student.logits, run.data.inputs, test),
         budgets=run.spec.budgets,
         sizes={name: (found.flash_bytes, found.ram_bytes) for name, found in fits.items()},
         engine=spec.engine,
