@@ -81,7 +81,10 @@ class DataSpec(_Section):
     )
     max_per_class: int = Field(0, ge=0, description="Use at most this many samples of a class per split; 0: all.")
     scale: float = Field(
-        0.0, ge=0.0, description="Models see stored value * scale + offset; 0: what suits the source (1/255 for bytes)."
+        0.0,
+        ge=0.0,
+        description="Models see stored value * scale + offset; 0: 1/255 for bytes, for sklearn:digits 1/16, for "
+        "sklearn:diabetes what makes the variance 1, else 1.",
     )
     offset: float = Field(0.0, description="See scale.")
     image_size: tuple[_Count, _Count] = Field((32, 32), description="images: only. Height and width after resizing.")
@@ -237,10 +240,10 @@ class ExamineSpec(_Section):
 class DistillSpec(FitSpec):
     """[distill]: Loss = (1 - alpha) * CE(labels) + alpha * the soft loss of method; without classes, both MSE."""
 
-    method: str = Field("kd", description='"kd" (Hinton), another recipe, or "auto": picked by rule, and said why.')
+    method: str = Field("kd", description='{recipes}, or "auto": picked by rule, and said why.')
     alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
-    temperature: _Positive = Field(4.0, description="T; above 1 it softens the teacher's targets.")
-    parameters: dict[str, float] = Field({}, description="The recipe's own knobs; else as its paper has them.")
+    temperature: _Positive = Field(4.0, description="T, above 1 softer; read by kd, dkd, dist and teacher_assistant.")
+    parameters: dict[str, float] = Field({}, description="The recipe's own: {knobs}.")
     ensemble: Literal["probabilities", "logits"] = Field(
         "probabilities", description='Where several teachers are averaged: "probabilities" or "logits".'
     )
@@ -331,8 +334,15 @@ class BudgetSpec(_Section):
         0.0, ge=0.0, description="No classes only: mean squared error of the int8 student on the test split; 0: any."
     )
     min_auc: _Share = Field(0.0, description="autoencoder only: of the int8 student's error as a score; 0: any.")
-    max_flash_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
-    max_ram_kib: float = Field(0.0, ge=0.0, description="Whole firmware, on every board; 0: what the board has.")
+    max_flash_kib: float = Field(
+        0.0,
+        ge=0.0,
+        description="Model, golden vectors and what the board allows for framework and runtime, on every board; "
+        "0: none.",
+    )
+    max_ram_kib: float = Field(
+        0.0, ge=0.0, description="Arena and what the board allows for framework and runtime, on every board; 0: none."
+    )
 
 
 class RunSpec(_Section):
@@ -470,7 +480,7 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
     lines = [
         f"# {title}",
-        "# Every key is here with its default or the example's value; delete what you do not change.",
+        "# Every key is here. One that you delete takes its default, which may be another: docs/CONFIG.md lists them.",
     ]
     for table, section in SECTIONS.items():
         about = (section.__doc__ or "").removeprefix(f"[{table}]: ")
@@ -488,14 +498,24 @@ def teacher_toml(kind: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _knobs(recipe: str) -> str:
+    """``dist beta 2, gamma 2``; "" where it has none."""
+    from kd_embedded import recipes
+
+    found = recipes.get(recipe).PARAMETERS
+    return f"{recipe} {', '.join(f'{name} {value:.3g}' for name, value in found.items())}" if found else ""
+
+
 def _settings(table: str, values: Mapping[str, Any]) -> Iterator[str]:
-    from kd_embedded import students, teachers
+    from kd_embedded import recipes, students, teachers
     from kd_embedded.teachers import zoo
 
     section = SECTIONS[table]
     keys: tuple[str, ...] = tuple(section.model_fields)
     words = {
         "kinds": ", ".join(f'"{kind}"' for kind in teachers.kinds()),
+        "recipes": ", ".join(f'"{name}"' for name in recipes.names()),
+        "knobs": "; ".join(filter(None, map(_knobs, recipes.names()))),
         "teachers": ", ".join(zoo.names()),
         "students": ", ".join(students.names()),
     }

@@ -23,10 +23,11 @@ _CORES = ("cortex-m0", "cortex-m4", "cortex-m55", "rv32imc")
 )
 @verb
 def command(progress: Progress, models: tuple[Path, ...], cores: tuple[str, ...]) -> Outcome:
-    """Compare the engines on each MODEL: flash, RAM, instructions.
+    """Measure the aot engine on each MODEL, core by core, beside TFLM's arena.
 
-    The aot engine is emulated and measured, its bytes compared with the reference kernels. TFLM is not built here: told
-    are the arena that its interpreter runs with, and which ops it computes otherwise. Exit code 1: a byte differs.
+    The aot engine is emulated: flash, RAM, instructions, and its bytes compared with the reference kernels. TFLM is not
+    built here: told are the arena that its interpreter runs with, and which ops it computes otherwise. Exit code 1: a
+    byte differs.
     """
     from kd_embedded.cores import load_core
 

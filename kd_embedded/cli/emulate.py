@@ -19,7 +19,11 @@ _DEFAULT_CORE = "cortex-m4"
 
 
 @click.argument("what", metavar="[DIR | MODEL.tflite]", type=click.Path(path_type=Path))
-@click.option("--core", metavar="NAME", help="cortex-m0, -m3, -m4, -m7, -m33, -m55, rv32imc, host; else the board's.")
+@click.option(
+    "--core",
+    metavar="NAME",
+    help="cortex-m0 (and M0+), -m3, -m4, -m7, -m33, -m55, rv32imc, host; else that of a project's board, or cortex-m4.",
+)
 @click.option("--vectors", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs x; for plain C also y_q.")
 @click.option("--samples", default=8, show_default=True, type=click.IntRange(1), help="Model only: random inputs.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Model only: of the random inputs.")

@@ -13,11 +13,11 @@ from kd_embedded.progress import Progress
 
 _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "digits": (
-        "Handwritten digits, 8x8 pixels, inside scikit-learn: from nothing to firmware in two minutes.",
+        "Handwritten digits, 8x8 pixels, inside scikit-learn: nothing to download.",
         {"student": {"width": 0.75}, "budgets": {"min_accuracy": 0.96}},
     ),
     "forest": (
-        "A random forest of scikit-learn teaches a tiny network the digits: from nothing to firmware in two minutes.",
+        "A random forest of scikit-learn teaches a tiny network the digits.",
         {
             "project": {"name": "forest", "out": "runs/forest"},
             "teacher": {

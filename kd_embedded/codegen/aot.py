@@ -29,8 +29,9 @@ _NOTES = """
 bytes of the arena it reads and writes. `src/aot/kernels/` holds those kernels, each readable on its own. There is no
 interpreter, no heap and nothing to prepare; the stack needs a few hundred bytes. With a build of your own, take the
 folder `src/aot` alone: it needs a C99 compiler and nothing else.
-
-`kd-embedded emulate DIR` proves every output byte on the board's core without a board.
+"""
+_EMULATED = """
+`kd-embedded emulate DIR` compares every output byte with the golden vectors, {where}.
 """
 
 
@@ -66,7 +67,7 @@ def make(
     texts = {**model_files(made, symbol_prefix(name), file="network", flash=flash), **kernel_files(made.kernels)}
     files = {f"src/aot/{path}": text for path, text in texts.items()}
     sizes = tuple(_sizes(made, golden_vectors, board, fitted))
-    return Made(fitted, _context(name, made), files, sizes, board.platformio_alone, arena_probed=True)
+    return Made(fitted, _context(name, made, board), files, sizes, board.platformio_alone, arena_probed=True)
 
 
 def target(board: Board, optimize: Optimize) -> Target:
@@ -85,14 +86,18 @@ def program(data: bytes, where: str, target: Target) -> Program:
     return compile_model(data, where, target)
 
 
-def _context(name: str, made: Program) -> dict[str, object]:
+def _context(name: str, made: Program, board: Board) -> dict[str, object]:
     kernels = {"c": "portable C", "dsp": "DSP extension", "helium": "Helium"}[made.target.family]
     about = f"kd-embedded {__version__} aot ({kernels}, for {made.target.optimize})"
+    choice = cores.of_board(board)
+    others = " and ".join(core.name for core in choice.cores)
+    where = f"on {others}: the board's core has no emulator here" if choice.note else "on the board's core, emulated"
     return {
         "upper": name.upper(),
         "engine_text": literals.string(about),
         "engine_comment": "C code compiled from it ahead of time",
-        "engine_notes": _NOTES.rstrip("\n").split("\n"),
+        "engine_notes": f"{_NOTES}{_EMULATED.format(where=where)}".rstrip("\n").split("\n"),
+        "arena_planned": True,
         "allowance_measured": False,
         "loop_stack_bytes": 0,
     }

@@ -71,6 +71,7 @@ def _provenance(run: Run, validation: Mapping[str, Any]) -> dict[str, str]:
     return {
         "config_sha256": config_sha256(run.spec),
         "data": run.spec.data.source,
+        "input_values": f"stored value * {run.data.scale:.9g} + {run.data.offset:.9g}",
         **({"test": tasks.told(errors["student_int8"])} if errors else {"test_accuracy": f"{100 * accuracy:.2f} %"}),
     }
 

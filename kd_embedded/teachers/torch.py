@@ -53,7 +53,9 @@ def _scores(whole: bytes, spec: TeacherSpec) -> _function.Scores:
         stream = io.BytesIO(whole)
         model = torch.export.load(stream).module() if exported else torch.jit.load(stream, map_location="cpu").eval()
     except Exception as error:  # zip, pickle and C++ errors alike
-        how = "torch.export.save(torch.export.export(model, ...))" if exported else "torch.jit.script(model).save(...)"
+        how = (
+            "torch.export.save, see docs/TEACHERS.md" if exported else 'torch.jit.script(model.eval()).save("FILE.pt")'
+        )
         what = f"cannot be loaded: {_function.reason(error)}"
         raise ModelError(what, where=spec.file, todo=f"save it with {how}; a state_dict is no model") from None
 

@@ -22,12 +22,11 @@ const char* engine_invoke();
 // The output tensor, kOutputBytes long, owned by the engine, valid until the input is written again.
 const int8_t* engine_output();
 
-// The memory set aside for the tensors, and how much of it the library says it uses.
-// The second figure leaves out what is needed only while the model is being prepared: do not size an arena by it.
+// The memory planned for the tensors; all of it is used, so both figures are the same.
 size_t engine_arena_bytes();
 size_t engine_arena_used_bytes();
 
-// The library's name and version.
+// The engine's name and version.
 const char* engine_name();
 
 }  // namespace kd

@@ -16,7 +16,8 @@ bool user_input(int8_t* input) {
   //   }
   //   return true;
   //
-  // The values must be scaled exactly as in training.
+  // The values must be what the model saw in training: input_values in README.md, "Where it comes from", tells how they
+  // follow from what the data set stores. For a bare .tflite it is not there: ask whoever trained the model.
   (void)input;
   return false;
 }
