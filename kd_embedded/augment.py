@@ -35,9 +35,12 @@ class _Chances:
 class Augmentation:
     """The training inputs under the switches of ``spec``: mirroring and shifts need images, [H, W, C]."""
 
-    def __init__(self, inputs: Inputs, count: int, spec: FitSpec) -> None:
-        """``inputs(positions)`` gives float32 [B, ...] of a training split of ``count`` samples."""
-        self._inputs, self._count, self._spec = inputs, count, spec
+    def __init__(self, inputs: Inputs, labelled: NDArray[np.bool_], spec: FitSpec) -> None:
+        """``inputs(positions)`` gives float32 [B, ...] of a training split; ``labelled`` [N] says which have a label.
+
+        Samples with a label are mixed with their like, and those without one with theirs.
+        """
+        self._inputs, self._labelled, self._spec = inputs, labelled, spec
         self._epoch = -1
         self._chances: _Chances | None = None
         self._bank = np.zeros(0, np.float32)
@@ -48,7 +51,7 @@ class Augmentation:
         return self.mixed(lambda which: self._alone(which, chances), positions, epoch)
 
     def mixed(self, rows: Inputs, positions: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
-        """``rows(positions)`` float32 [B, ...] (targets, weights), mixed as the inputs are."""
+        """``rows(positions)`` float32 [B, ...] (weights, say), mixed as the inputs are."""
         own = rows(positions)
         if not self._spec.mixup:
             return own
@@ -58,7 +61,7 @@ class Augmentation:
 
     def _drawn(self, epoch: int) -> _Chances:
         if self._chances is None or epoch != self._epoch:
-            self._epoch, self._chances = epoch, _draw(self._spec, self._count, epoch)
+            self._epoch, self._chances = epoch, _draw(self._spec, self._labelled, epoch)
         return self._chances
 
     def _alone(self, positions: NDArray[np.int64], chances: _Chances) -> NDArray[np.float32]:
@@ -83,13 +86,15 @@ class Augmentation:
         return noise
 
 
-def _draw(spec: FitSpec, count: int, epoch: int) -> _Chances:
+def _draw(spec: FitSpec, labelled: NDArray[np.bool_], epoch: int) -> _Chances:
     """Mixup's share: Zhang et al. 2018, "mixup", section 2; the larger part is the sample's own, which is a matter of
     naming only."""
-    generator = np.random.default_rng((spec.augment_seed, epoch))
+    generator, count = np.random.default_rng((spec.augment_seed, epoch)), len(labelled)
     mirrored = generator.random(count) < 0.5
     down, right = generator.integers(0, 2 * spec.augment_shift + 1, (2, count))
-    noise, partner = generator.random(count), generator.permutation(count)
+    noise, partner = generator.random(count), np.arange(count)
+    for alike in map(np.flatnonzero, (labelled, ~labelled)):
+        partner[alike] = generator.permutation(alike)
     share = generator.beta(spec.mixup, spec.mixup, count) if spec.mixup else np.ones(count)
     return _Chances(mirrored, down, right, noise, partner, np.maximum(share, 1 - share).astype(np.float32))
 

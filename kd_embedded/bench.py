@@ -7,6 +7,7 @@ in what they are about. A cell's result follows from its arguments alone.
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,8 @@ from kd_embedded import (
     soft_targets,
     stages,
 )
-from kd_embedded.artifacts import sha256_file
-from kd_embedded.config import DataSpec, RunSpec, StudentSpec
+from kd_embedded.artifacts import sha256_bytes, sha256_file
+from kd_embedded.config import DataSpec, RunSpec, StudentSpec, parse_config
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
@@ -43,12 +44,14 @@ RECIPES = ("alone", *recipes.names(), "auto")
 
 @dataclass(frozen=True)
 class Case:
-    """A data set: sections of kd.toml, its students and their widths, and how long they train.
+    """A data set: sections of kd.toml, the teachers that are trained where none is given, and the students.
 
+    ``students`` are architectures and their widths, ``epochs`` and ``qat_epochs`` how long they train by default.
     ``seconds`` of an epoch on one core, by student, and of all else in a cell are measured, for the estimate alone.
     """
 
     sections: Mapping[str, Mapping[str, Any]]
+    teachers: tuple[Mapping[str, Any], ...]
     students: Mapping[str, float]
     recipes: tuple[str, ...]
     epochs: int
@@ -58,9 +61,14 @@ class Case:
     seconds_beside: float = 0.0
 
 
+_AIRBENCH: Mapping[str, Any] = {
+    **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 12, "batch_size": 256},
+    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "augment_flip": True, "augment_shift": 2},
+}
 CASES: Mapping[str, Case] = {
     "digits": Case(
         sections={},
+        teachers=({},),
         students={"mlp": 1.375, "tiny_cnn": 0.75, "ds_cnn": 0.0625},  # the widest whose .tflite is under 8 KiB
         recipes=RECIPES,
         epochs=60,
@@ -73,16 +81,12 @@ CASES: Mapping[str, Case] = {
         sections={
             "project": {"boards": ("esp32s3", "nano33ble")},
             "data": {"val_fraction": 0.05},
-            "teacher": {
-                **{"arch": "airbench", "epochs": 12, "batch_size": 256, "optimizer": "sgd", "learning_rate": 0.25},
-                **{"weight_decay": 0.013, "augment_flip": True, "augment_shift": 2},
-                **{"input_scale": 4.0, "input_offset": -1.9},
-            },
             "distill": {
                 **{"batch_size": 128, "optimizer": "sgd", "learning_rate": 0.2, "augment_flip": True},
-                **{"augment_shift": 4},
+                **{"augment_shift": 4, "cache_epochs": 15, "teacher_mirror": True},
             },
         },
+        teachers=(_AIRBENCH, {**_AIRBENCH, "epochs": 40, "augment_shift": 4, "mixup": 0.2}),
         students={"resnet8": 1.0, "ds_cnn": 1.0625},
         recipes=("alone", "kd", "kd_ls", "auto"),
         epochs=30,
@@ -98,13 +102,20 @@ CASES: Mapping[str, Case] = {
 class Shared:
     """What the cells of a data set have in common, by hash, and the teacher's accuracy on the test split.
 
-    ``picks`` are the recipes that auto picks, by student.
+    ``settings_sha256`` is of the case's sections; ``picks`` are the recipes that auto picks, by student.
     """
 
     data_sha256: str
     teacher_sha256: str
+    settings_sha256: str
     teacher_accuracy: float
     picks: Mapping[str, str]
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What a cell is asked for of them."""
+        names = ("data_sha256", "teacher_sha256", "settings_sha256")
+        return {name: getattr(self, name) for name in names}
 
 
 def prepare(
@@ -131,6 +142,7 @@ def prepare(
         return Shared(
             run.data_fingerprint,
             "+".join(sha256_file(run.path(file)) for file in teach.files(run)),
+            sha256_bytes(json.dumps(CASES[name].sections, sort_keys=True).encode()),
             _accuracy(run, logits),
             {arch: recipe for arch, (recipe, _) in picks.items()},
         )
@@ -141,6 +153,7 @@ def cell(
     data: str,
     data_sha256: str,
     teacher_sha256: str,
+    settings_sha256: str,
     student: str,
     width: float,
     recipe: str,
@@ -164,11 +177,11 @@ def cell(
     keras.utils.clear_session()
     distil = {"epochs": epochs, **({"alpha": 0.0} if recipe == "alone" else {"method": recipe})}
     spec = _spec(data, source, teachers, student, width, seed, distil, qat_epochs)
-    run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress())
-    run.data_fingerprint = data_sha256
+    run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress(), data_sha256)
     asked = {
         **{"data": data, "student": student, "width": width, "recipe": recipe, "seed": seed, "epochs": epochs},
-        **{"qat_epochs": qat_epochs, "teacher_sha256": teacher_sha256},
+        **{"qat_epochs": qat_epochs, "data_sha256": data_sha256, "teacher_sha256": teacher_sha256},
+        "settings_sha256": settings_sha256,
     }
     with run.opened(fresh=False):
         run.store()  # says whose folder it is
@@ -230,9 +243,14 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
     return sorted(({**row, "teacher": teacher_accuracy} for row in found), key=_order)
 
 
-def merged(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows ``old`` with ``new`` in place of those of the same data, student, recipe, epochs and form."""
-    return sorted({_order(row): dict(row) for row in (*old, *new)}.values(), key=_order)
+def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows ``old`` with ``new`` in place of those of the same data, student, recipe, epochs and form.
+
+    Old ones of data that have another teacher now are left out: rows of a table have one.
+    """
+    teachers = {row["data"]: row["teacher"] for row in new}
+    kept = (row for row in old if teachers.get(row["data"], row["teacher"]) == row["teacher"])
+    return sorted({_order(row): dict(row) for row in (*kept, *new)}.values(), key=_order)
 
 
 def _row(key: tuple[Any, ...], cells: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -273,33 +291,34 @@ def _spec(
     distil: Mapping[str, Any],
     qat_epochs: int,
 ) -> RunSpec:
-    sections = {title: dict(section) for title, section in CASES[name].sections.items()}
+    case, sections = CASES[name], CASES[name].sections
     given = {"source": source} if source else {}
-    taught = [{"file": teacher, "mode": "frozen"} for teacher in teachers] or [sections.get("teacher", {})]
-    return RunSpec.model_validate(
-        {
-            "project": {**sections.get("project", {}), "name": name, "seed": seed},
-            "data": {**sections.get("data", {}), **given},
-            "teacher": taught,
-            "student": {"arch": student, "width": width},
-            "examine": {"probe_epochs": 0},
-            "distill": {**sections.get("distill", {}), **distil},
-            "quantize": {"qat_epochs": qat_epochs},
-        }
-    )
+    given_teachers = tuple({"file": teacher, "mode": "frozen"} for teacher in teachers)
+    document = {
+        "project": {**sections.get("project", {}), "name": name, "seed": seed},
+        "data": {**sections.get("data", {}), **given},
+        "teacher": given_teachers or case.teachers,
+        "student": {"arch": student, "width": width},
+        "examine": {"probe_epochs": 0},
+        "distill": {**sections.get("distill", {}), **distil},
+        "quantize": {"qat_epochs": qat_epochs},
+    }
+    return parse_config(document, f"{name}, {student}")
 
 
-def _open(spec: RunSpec, work: str, out: str, progress: Progress) -> Run:
-    """A run of ``spec`` in the folder ``out`` beside the other runs of its data set."""
+def _open(spec: RunSpec, work: str, out: str, progress: Progress, data_sha256: str = "") -> Run:
+    """A run of ``spec`` in the folder ``out`` beside the other runs of its data set, whose hash may be known."""
     project = spec.project.model_copy(update={"out": out})
     run = Run(spec.model_copy(update={"project": project}), Path(work).resolve() / spec.project.name, progress)
-    run.data = _data(spec.data)
+    if data_sha256:
+        run.data_fingerprint = data_sha256
+    run.data = _data(spec.data, run.data_fingerprint)
     return run
 
 
 @lru_cache(maxsize=1)
-def _data(spec: DataSpec) -> data.Data:
-    """A worker has many cells of one data set."""
+def _data(spec: DataSpec, sha256: str) -> data.Data:
+    """A worker has many cells of one data set; ``sha256`` tells one from another."""
     return data.load(spec, Path())
 
 

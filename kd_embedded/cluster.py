@@ -39,7 +39,7 @@ def run_tasks(
     arguments: Sequence[Mapping[str, Any]],
     *,
     folder: Path,
-    places: Mapping[str, str] | None = None,
+    places: Mapping[str, Any] | None = None,
     cluster: str | None = None,
     workers: int = 0,
     progress: Progress = Progress(),  # noqa: B008  # it has no state

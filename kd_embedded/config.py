@@ -384,13 +384,33 @@ class RunSpec(_Section):
 
     @model_validator(mode="after")
     def _augmented_teachers(self) -> RunSpec:
-        if not self.distill.alpha or all(one.kind != "logits" for one in self.teacher):
-            return self
-        if self.distill.augments or self.distill.teacher_mirror:
+        from kd_embedded import teachers
+
+        fixed = [one.kind for one in self.teacher if not teachers.augments(one.kind)]
+        if fixed and self.distill.alpha and (self.distill.augments or self.distill.teacher_mirror):
             raise ValueError(
-                'a teacher of kind = "logits" knows no augmented inputs: switch augment_*, mixup and teacher_mirror '
-                "off in [distill]"
+                f'a teacher of kind = "{fixed[0]}" knows no augmented inputs: switch augment_*, mixup and '
+                "teacher_mirror off in [distill]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_recipe_needs(self) -> RunSpec:
+        from kd_embedded import recipes
+
+        spec = self.distill
+        if not spec.alpha or spec.method == "auto":
+            return self
+        recipe = recipes.get(spec.method)
+        if recipe.FEATURES and [one.kind for one in self.teacher] != ["keras"]:
+            raise ValueError(
+                f'{spec.method} compares feature maps of one Keras model: have one [[teacher]] of kind = "keras", or '
+                "take a recipe of logits such as kd"
+            )
+        if recipe.FEATURES and spec.teacher_mirror:
+            raise ValueError(f"{spec.method} compares feature maps, which have no mean over mirror images")
+        if getattr(recipe, "ASSISTANT", False) and self.student.file and not spec.assistant_arch:
+            raise ValueError("the student is a file, so name distill.assistant_arch, between student and teacher")
         return self
 
 

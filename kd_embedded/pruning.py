@@ -196,8 +196,8 @@ def _cut_weights(found: Groups, kept: Kept, layer: Any) -> list[NDArray[Any]]:
             weights[0] = weights[0].take(ins, axis=-2)
     elif _kind(layer) == "DepthwiseConv2D" and outs is not None:
         weights = [weights[0][:, :, outs], *(weight[outs] for weight in weights[1:])]
-    elif _kind(layer) == "BatchNormalization" and outs is not None:
-        weights = [weight[outs] for weight in weights]
+    elif _kind(layer) in ("BatchNormalization", "PReLU") and outs is not None:
+        weights = [weight[..., outs] for weight in weights]
     return weights
 
 
@@ -210,9 +210,10 @@ def _clear(found: Groups, group: int, channels: NDArray[np.int64]) -> None:
 
 
 def _by_channel(layer: Any) -> list[Any]:
-    """The trained weights of ``layer``, channels last but for a trailing 1; where they are zero, so is its output."""
+    """Weights of ``layer``, channels last but for a trailing 1; where they are zero, zero gives zero."""
     if _kind(layer) == "BatchNormalization":
-        return [weight for weight in (layer.gamma, layer.beta) if weight is not None]
+        shift = layer.gamma if layer.scale else layer.moving_mean
+        return [weight for weight in (shift, layer.beta) if weight is not None]
     return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
 
 

@@ -1,7 +1,8 @@
 """A teacher's logits for the loop: run live, computed once, or kept for some epochs of augmented inputs and replayed.
 
 Kept logits are float16, whose 11 significant bits move a softmax of temperature 1 by less than the noise between two
-batches; each epoch is a file of its own, written whole, so that a kill costs one epoch of the teacher at most.
+batches; outputs that are no classes are float32. Each epoch is a file of its own, written whole, so that a kill costs
+one epoch of the teacher at most.
 """
 
 from __future__ import annotations
@@ -23,15 +24,14 @@ from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.augment import Augmentation, Inputs
 from kd_embedded.config import FitSpec, RunSpec
 from kd_embedded.distill import SoftTargets
-from kd_embedded.errors import ConfigError, ModelError
+from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import teach
 from kd_embedded.teachers import Teacher
 
 _SHARD = 16  # batches in a task
-_LARGEST = 65504.0  # of float16
-_FORM = 1  # of what augment.py does: logits kept of another form are another cache
+_FORM = 2  # of what augment.py does: logits kept of another form are another cache
 
 
 def live(teacher: Teacher, train: NDArray[np.int64]) -> SoftTargets:
@@ -55,38 +55,42 @@ def keep(
     teacher: Teacher,
     inputs: Inputs,
     train: NDArray[np.int64],
+    labelled: NDArray[np.bool_],
     spec: FitSpec,
     epochs: int,
     progress: Progress,
+    *,
+    dtype: Any = np.float16,
 ) -> None:
-    """Writes the teacher's logits of ``epochs`` epochs of augmented inputs, float16 [n, C] each; those there stay.
+    """Writes the teacher's logits of ``epochs`` epochs of augmented inputs, ``dtype`` [n, C] each; those there stay.
 
-    ``inputs(positions)`` float32 [B, ...] are those of the training split, ``train`` int64 [n] its positions in Data.x.
-    ``folder`` is for these teacher, data and augmentation alone: name it by a hash of them. Raises ModelError where the
-    logits are not finite.
+    ``inputs(positions)`` float32 [B, ...] are those of the training split, ``train`` int64 [n] its positions in Data.x,
+    ``labelled`` bool [n] says which have a label. ``folder`` is for these teacher, data and augmentation alone: name it
+    by a hash of them. Raises ModelError where the logits are not finite.
     """
     for leftover in folder.glob(".kd-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    missing = _missing(folder, epochs, len(train))
-    augmentation = Augmentation(inputs, len(train), spec)
+    missing = _missing(folder, epochs, len(train), dtype)
+    augmentation = Augmentation(inputs, labelled, spec)
     with progress.task("teacher's logits", epochs, epochs - len(missing)) as task:
         for epoch in missing:
-            _store(folder, epoch, _of_epoch(teacher, augmentation, train, epoch))
+            _store(folder, epoch, _of_epoch(teacher, augmentation, train, epoch, dtype))
             task.advance()
 
 
 def _of_epoch(
-    teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int
-) -> NDArray[np.float16]:
-    """The logits of one epoch's augmented inputs, float16 [n, C]."""
+    teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int, dtype: Any
+) -> NDArray[Any]:
+    """The logits of one epoch's augmented inputs, ``dtype`` [n, C]."""
     shown = ahead(
         lambda batch: (augmentation.inputs(batch, epoch), train[batch]), distill.batches(np.arange(len(train)))
     )
     logits = _finite(np.concatenate([teacher.logits(*each) for each in shown]))
-    return np.clip(logits, -_LARGEST, _LARGEST).astype(np.float16)
+    largest = np.finfo(dtype).max
+    return np.clip(logits, -largest, largest).astype(dtype)
 
 
-def _store(folder: Path, epoch: int, logits: NDArray[np.float16]) -> None:
+def _store(folder: Path, epoch: int, logits: NDArray[Any]) -> None:
     with artifacts.replacing(folder / _file(epoch)) as temporary:
         np.save(temporary, logits)
 
@@ -114,6 +118,7 @@ def members(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         pass
     train, val = (_finite(np.concatenate(part, axis=1)) for part in _shards(run, key))
     artifacts.write_npz(path, key=np.array(key), train=train, val=val)
+    _forget_tasks(run)
     return train, val
 
 
@@ -136,7 +141,7 @@ def shard(*, key: str, val: bool, first: int, last: int, spec: str, base: str) -
 
     ``key`` names teachers, data and splits; ``spec`` is the RunSpec as JSON, ``base`` the folder of kd.toml.
     """
-    run, ensemble = _taken_up(spec, base)
+    run, ensemble = _taken_up(key, spec, base)
     parts = teach.splits(run)
     batches = distill.batches(parts.val if val else parts.train)[first:last]
     inputs = [run.data.inputs(batch) for batch in batches]
@@ -147,38 +152,37 @@ def shard(*, key: str, val: bool, first: int, last: int, spec: str, base: str) -
     return {"logits": np.stack(found)}
 
 
-def epoch_shard(*, key: str, epoch: int, spec: str, base: str) -> dict[str, NDArray[np.float16]]:
+def epoch_shard(*, key: str, epoch: int, spec: str, base: str) -> dict[str, NDArray[Any]]:
     """As ``shard``, the ensemble's logits of all inputs as ``epoch`` shows them."""
-    run, ensemble = _taken_up(spec, base)
-    train = teach.splits(run).train
-    augmentation = Augmentation(teach.samples(run).train_inputs, len(train), run.spec.distill)
-    return {"logits": _of_epoch(ensemble, augmentation, train, epoch)}
+    run, ensemble = _taken_up(key, spec, base)
+    samples = teach.samples(run)
+    augmentation = Augmentation(samples.train_inputs, samples.train_y >= 0, run.spec.distill)
+    return {"logits": _of_epoch(ensemble, augmentation, teach.splits(run).train, epoch, _dtype(run))}
 
 
-_TAKEN_UP: dict[tuple[str, str], tuple[Run, teachers.Ensemble]] = {}
+_TAKEN_UP: dict[tuple[str, str, str], tuple[Run, teachers.Ensemble]] = {}
 
 
-def _taken_up(spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
-    """A run and its teachers, made once for all tasks of a process."""
-    if (spec, base) not in _TAKEN_UP:
+def _taken_up(key: str, spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
+    """A run and its teachers, made once for all tasks of a process that have the same ``key``."""
+    if (key, spec, base) not in _TAKEN_UP:
         keras_files.start_tensorflow()
         run = Run(RunSpec.model_validate_json(spec), Path(base), Progress())
         _TAKEN_UP.clear()
-        _TAKEN_UP[spec, base] = run, teach.load_teachers(run)
-    return _TAKEN_UP[spec, base]
+        _TAKEN_UP[key, spec, base] = run, teach.load_teachers(run)
+    return _TAKEN_UP[key, spec, base]
 
 
 def _spread(run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]]) -> list[Any]:
-    """The results of ``jobs``, done by the run's workers; what a killed run has is kept until all is done."""
-    folder = run.path(artifacts.SOFT_TARGETS) / "tasks"
+    """The results of ``jobs``, done by the run's workers; what a killed run has is kept until ``_forget_tasks``."""
     spec, base = run.spec.model_dump_json(exclude_unset=True), str(run.base)
-    if not (run.workers or run.cluster):
-        _TAKEN_UP[spec, base] = run, teach.load_teachers(run)
+    if jobs and not (run.workers or run.cluster):
+        _TAKEN_UP[jobs[0]["key"], spec, base] = run, teach.load_teachers(run)
     try:
-        found = cluster.run_tasks(
+        return cluster.run_tasks(
             function,
             jobs,
-            folder=folder,
+            folder=_tasks(run),
             places={"spec": spec, "base": base},
             cluster=run.cluster,
             workers=run.workers,
@@ -187,53 +191,60 @@ def _spread(run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]]) 
         )
     finally:
         _TAKEN_UP.clear()
-    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tasks(run: Run) -> Path:
+    return run.path(artifacts.SOFT_TARGETS) / "tasks"
+
+
+def _forget_tasks(run: Run) -> None:
+    """Once their results are stored elsewhere."""
+    shutil.rmtree(_tasks(run), ignore_errors=True)
     with suppress(OSError):  # kept epochs stand beside the tasks
-        folder.parent.rmdir()
-    return found
+        _tasks(run).parent.rmdir()
 
 
-def of_run(run: Run) -> tuple[SoftTargets, int]:
-    """What the student of ``run`` learns from its teachers, and the period of augmentation (see distill.Objective)."""
+def of_run(run: Run, epochs: int = 0) -> tuple[SoftTargets, int]:
+    """What the student of ``run`` learns from its teachers, and the period of augmentation (see distill.Objective).
+
+    ``epochs`` are those of its training, 0: as [distill] says.
+    """
     spec = run.spec.distill
     if not spec.augments:
         return cached(clean(run)[0]), 0
-    teacher = teach.load_teachers(run)
-    if not teacher.augments:
-        if spec.mixup:
-            raise ConfigError("a teacher does not see mixed inputs", where="distill.mixup", todo="set it to 0")
-        run.progress.say("  the teacher does not see augmented inputs: its logits are those of the inputs as stored")
-        return cached(clean(run)[0]), 0
     key = _key(run, [spec.ensemble, *(each.weight for each in run.spec.teacher)])
+    kept = min(spec.cache_epochs, epochs or spec.epochs)
     if run.workers or run.cluster:
-        _spread_epochs(run, key)
-    return for_teacher(run, teacher, key)
+        _spread_epochs(run, key, kept)
+    return for_teacher(run, teach.load_teachers(run), key, kept)
 
 
-def _spread_epochs(run: Run, key: str) -> None:
+def _spread_epochs(run: Run, key: str, epochs: int) -> None:
     """Does what ``for_teacher`` would, by the run's workers, an epoch a task."""
     folder = _folder(run, key)
-    missing = _missing(folder, _kept_epochs(run), len(teach.splits(run).train))
+    missing = _missing(folder, epochs, len(teach.splits(run).train), _dtype(run))
     jobs = [{"key": folder.name, "epoch": epoch} for epoch in missing]
     for epoch, found in zip(missing, _spread(run, epoch_shard, jobs), strict=True):
         _store(folder, epoch, found["logits"])
+    _forget_tasks(run)
 
 
-def for_teacher(run: Run, teacher: Teacher, key: str) -> tuple[SoftTargets, int]:
-    """As ``of_run``, for any teacher whose identity is ``key``."""
+def for_teacher(run: Run, teacher: Teacher, key: str, epochs: int) -> tuple[SoftTargets, int]:
+    """As ``of_run``, for any teacher whose identity is ``key``; the logits of ``epochs`` epochs are kept, 0: none."""
     spec, train = run.spec.distill, teach.splits(run).train
     if not spec.augments:
         return cached(_finite(distill.predict(teacher.logits, run.data.inputs, train))), 0
-    epochs = _kept_epochs(run)
     if not epochs:
         return live(teacher, train), 0
-    folder = _folder(run, key)
-    keep(folder, teacher, teach.samples(run).train_inputs, train, spec, epochs, run.progress)
+    folder, samples = _folder(run, key), teach.samples(run)
+    labelled = samples.train_y >= 0
+    keep(folder, teacher, samples.train_inputs, train, labelled, spec, epochs, run.progress, dtype=_dtype(run))
     return replayed(folder, epochs), epochs
 
 
-def _kept_epochs(run: Run) -> int:
-    return min(run.spec.distill.cache_epochs, run.spec.distill.epochs)
+def _dtype(run: Run) -> Any:
+    """Of kept outputs: those that are no classes have units of their own, and need not be near zero."""
+    return np.float16 if run.data.task == tasks.CLASSIFICATION else np.float32
 
 
 def _folder(run: Run, key: str) -> Path:
@@ -241,38 +252,36 @@ def _folder(run: Run, key: str) -> Path:
     settings = {
         name: value for name, value in run.spec.distill.model_dump(mode="json").items() if name in _AUGMENTATION
     }
-    return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps([key, settings, _FORM]).encode())[:16]
+    parts = [key, settings, run.spec.data.model_dump(mode="json"), _FORM]
+    return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps(parts).encode())[:16]
 
 
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")
 
 
 def _key(run: Run, more: list[object]) -> str:
-    """Hash of the teachers, of the data and of its splits."""
+    """Hash of the teachers, of the data as models see them, and of their splits."""
     files = [sha256_file(run.path(name)) for name in teach.files(run)]
     settings = [spec.model_dump(mode="json", exclude={"weight"}) for spec in run.spec.teacher]
-    parts = [files, settings, run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS)), *more]
-    if run.spec.data.task != tasks.CLASSIFICATION:
-        parts.append(run.spec.data.task)
-    if run.spec.distill.teacher_mirror:
-        parts += ["mirror", run.spec.distill.ensemble]
-    return sha256_bytes(json.dumps(parts).encode())
+    data = [run.spec.data.model_dump(mode="json"), run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS))]
+    mirror = ["mirror", run.spec.distill.ensemble] if run.spec.distill.teacher_mirror else []
+    return sha256_bytes(json.dumps([files, settings, data, mirror, more]).encode())
 
 
 def _file(epoch: int) -> str:
     return f"epoch_{epoch:04}.npy"
 
 
-def _missing(folder: Path, epochs: int, samples: int) -> list[int]:
-    return [epoch for epoch in range(epochs) if not _is_kept(folder / _file(epoch), samples)]
+def _missing(folder: Path, epochs: int, samples: int, dtype: Any) -> list[int]:
+    return [epoch for epoch in range(epochs) if not _is_kept(folder / _file(epoch), samples, dtype)]
 
 
-def _is_kept(path: Path, samples: int) -> bool:
+def _is_kept(path: Path, samples: int, dtype: Any) -> bool:
     try:
         found = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return False
-    return found.dtype == np.float16 and len(found) == samples
+    return bool(found.dtype == dtype) and len(found) == samples
 
 
 def _finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:

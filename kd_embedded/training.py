@@ -111,9 +111,9 @@ class _Batches:
         else:
             given = samples.train_targets
             self._targets = None if given is None else lambda which: given[which]
-        self._augmentation = Augmentation(samples.train_inputs, len(samples.train_y), spec)
-        positions = np.arange(len(samples.train_y))
-        self._used = positions if objective.distils else positions[samples.train_y >= 0]
+        labelled = samples.train_y >= 0
+        self._augmentation = Augmentation(samples.train_inputs, labelled, spec)
+        self._used = np.arange(len(labelled)) if objective.distils else np.flatnonzero(labelled)
         weights = sample_weights(samples, spec, classes)
         self._weights = weights / weights[self._used].mean()
         self.steps = -(-len(self._used) // spec.batch_size)
@@ -127,11 +127,14 @@ class _Batches:
         return ahead(lambda batch: self._batch(batch, shown), batches)
 
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> tuple[NDArray[Any], ...]:
+        """Of a mixed pair each loss counts by its sample's weight and share, as one loss of their mean target."""
         show = self._augmentation
         inputs = show.inputs(positions, epoch)
-        flat = inputs.reshape(len(inputs), -1)
-        targets = show.mixed(self._targets, positions, epoch) if self._targets else flat
         weights = show.mixed(lambda which: self._weights[which], positions, epoch)
+        targets = inputs.reshape(len(inputs), -1)
+        if of := self._targets:
+            weighed = show.mixed(lambda which: self._weights[which, None] * of(which), positions, epoch)
+            targets = weighed / np.where(weights > 0, weights, 1.0)[:, None] if self._spec.mixup else of(positions)
         soft = self._soft(positions, inputs, epoch) if self._soft else np.zeros((len(positions), 0), np.float32)
         return inputs, targets, weights, soft
 

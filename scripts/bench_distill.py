@@ -143,7 +143,8 @@ class _Case:
         epochs = min(spec.cache_epochs, spec.epochs)
         folder, teacher = Path(self.folder.name), KerasTeacher(self.teacher)
         began = time.perf_counter()
-        soft_targets.keep(folder, teacher, self.samples.train_inputs, self.splits.train, spec, epochs, Progress())
+        samples, train = self.samples, self.splits.train
+        soft_targets.keep(folder, teacher, samples.train_inputs, train, samples.train_y >= 0, spec, epochs, Progress())
         self.keeping = self.keeping or (time.perf_counter() - began) / epochs
         return soft_targets.replayed(folder, epochs), epochs
 

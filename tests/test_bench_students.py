@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from importlib.machinery import SourceFileLoader
@@ -17,7 +18,8 @@ from kd_embedded.artifacts import read_json
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TINY = bench.Case(
-    sections={"data": {"max_per_class": 12}, "teacher": {"arch": "mlp", "width": 0.1, "epochs": 2}},
+    sections={"data": {"max_per_class": 12}},
+    teachers=({"arch": "mlp", "width": 0.1, "epochs": 2},),
     students={"mlp": 0.25},
     recipes=("alone", "kd"),
     epochs=2,
@@ -77,6 +79,9 @@ def test_rows_are_in_the_order_of_recipes_and_forms_and_seeds_ascend() -> None:
 def test_new_rows_take_the_place_of_old_ones() -> None:
     old = bench.rows([_cell("kd", 1, 0.6, 0.5), _cell("dkd", 1, 0.6)], 0.9)
     new = bench.rows([_cell("kd", 1, 0.7)], 0.9)
+    others = bench.rows([_cell("kd", 1, 0.2, data="cifar10")], 0.8)
+    assert bench.merged(others, new) == [*new, *others]
+    assert bench.merged(bench.rows([_cell("dkd", 1, 0.6)], 0.8), new) == new  # under another teacher
     merged = bench.merged(old, new)
     assert [(row["recipe"], row["form"], row["mean"]) for row in merged] == [
         ("dkd", "float", 0.6),
@@ -124,7 +129,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_cells_are_measured_once_and_a_lost_one_comes_back_in_the_same_bytes(
-    script: ModuleType, tmp_path: Path
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
     first = CliRunner().invoke(script.main, ["--recipes", "attention", "--recipes", "kd", *places])
@@ -144,6 +149,13 @@ def test_cells_are_measured_once_and_a_lost_one_comes_back_in_the_same_bytes(
     assert again.exit_code == 0, again.output
     assert lost.read_bytes() == cells[lost] and kept.stat().st_mtime_ns == before
     assert read_json(tmp_path / "results" / "students.json") == rows
+
+    other = dataclasses.replace(_TINY, sections={**_TINY.sections, "distill": {"learning_rate": 0.02}})
+    monkeypatch.setattr(bench, "CASES", {**bench.CASES, "digits": other})
+    third = CliRunner().invoke(script.main, ["--recipes", "kd", *places])
+    assert third.exit_code == 0, third.output
+    assert len([*(tmp_path / "work" / "digits" / "cells").glob("*.json")]) == 3  # other settings are other cells
+    assert [len(row["seeds"]) for row in read_json(tmp_path / "results" / "students.json")] == [1] * 3
 
 
 def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_embedded import artifacts, keras_files
+from kd_embedded import artifacts, keras_files, teachers
 from kd_embedded.config import parse_config
 from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run
@@ -65,9 +65,64 @@ def test_an_assistant_learns_first_and_then_teaches(tmp_path: Path) -> None:
 
 
 def test_a_recipe_of_feature_maps_wants_one_keras_teacher(tmp_path: Path) -> None:
-    run = _run(tmp_path, 3, {"method": "hints"}, teachers=2)
     with pytest.raises(ConfigError, match="hints compares feature maps of one Keras model"):
-        run.execute(distill.STAGE)
+        _run(tmp_path, 3, {"method": "hints"}, teachers=2)
+    with pytest.raises(ConfigError, match="attention compares feature maps, which have no mean over mirror images"):
+        _run(tmp_path, 3, {"method": "attention", "teacher_mirror": True})
+
+
+def test_an_assistant_of_a_students_file_is_named_before_anything_is_trained() -> None:
+    document = {"student": {"file": "own.keras"}, "distill": {"method": "teacher_assistant"}}
+    with pytest.raises(ConfigError, match=r"the student is a file, so name distill\.assistant_arch"):
+        parse_config(document, "kd.toml")
+
+
+def test_another_weight_or_another_teacher_leaves_the_others_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, made, make = _run(tmp_path, 3, {}, teachers=2), list[int](), teachers.make
+    monkeypatch.setattr(teachers, "make", lambda job: (made.append(job.spec.epochs), make(job))[1])
+    first = [run.path(name).read_bytes() for name in teach.files(run)]
+    histories = artifacts.read_json(run.path(artifacts.TEACHER_HISTORY))
+
+    def again(*specs: dict[str, Any]) -> None:
+        document = {**run.spec.model_dump(), "teacher": [{**_TEACHER, **spec} for spec in specs]}
+        run.spec = parse_config(document, "kd.toml")
+        run.execute(teach.STAGE)
+
+    again({"weight": 2.0}, {})
+    assert not made and [run.path(name).read_bytes() for name in teach.files(run)] == first
+    again({"weight": 2.0}, {}, {"epochs": 1})
+    assert made == [1] and [run.path(name).read_bytes() for name in teach.files(run)[:2]] == first
+    assert artifacts.read_json(run.path(artifacts.TEACHER_HISTORY))[:2] == histories
+    run.path("teacher_2.keras").write_bytes(b"damaged")
+    run.execute(teach.STAGE)
+    assert made == [1, 3] and run.path("teacher_2.keras").read_bytes() == first[1]
+    again({"epochs": 2}, {})
+    assert made == [1, 3, 2] and run.path("teacher_2.keras").read_bytes() == first[1]
+
+
+def test_a_trained_student_of_a_regression_starts_from_what_it_knows(tmp_path: Path) -> None:
+    import keras
+
+    x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    y = (150 + 70 * x[:, :1]).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
+    own = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    own.set_weights([np.array([[70.0], [0], [0], [0]]), np.array([150.0])])
+    own.save(tmp_path / "own.keras")
+    document = {
+        "project": {"out": "out"},
+        "data": {"source": "npz:data.npz", "task": "regression"},
+        "teacher": {"arch": "mlp", "width": 0.05, "epochs": 1, "augment_shift": 0},
+        "student": {"file": "own.keras"},
+        "distill": {"epochs": 1, "alpha": 0.0, "learning_rate": 1e-6},
+    }
+    run = Run(parse_config(document, "kd.toml"), tmp_path, Progress())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE, distill.STAGE):
+        run.execute(stage)
+    assert np.allclose(keras_files.load(run.path(artifacts.STUDENT))(x), y, atol=0.1)
 
 
 def test_with_two_classes_plain_distillation_takes_over_and_says_so(tmp_path: Path) -> None:

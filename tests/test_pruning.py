@@ -133,6 +133,25 @@ def test_a_sequential_model_from_a_file_is_cut(tmp_path: Path) -> None:
     assert [layer.filters for layer in small.layers if isinstance(layer, layers.Conv2D)] == [4, 3]
 
 
+@pytest.mark.parametrize("behind", ["BatchNormalization", "PReLU"])
+def test_layers_of_a_users_own_model_let_pruned_channels_go(behind: str) -> None:
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(_SHAPE)
+    x = layers.Conv2D(8, 3)(inputs)
+    x = layers.BatchNormalization(scale=False)(x) if behind == "BatchNormalization" else layers.PReLU()(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    generator = np.random.default_rng(1)
+    for variable in model.variables:
+        variable.assign(generator.uniform(0.5, 2.0, variable.shape))
+    pruning.after_step(model, epochs=10, final=0.5)(model, 10.0)
+    small = pruning.removed(model)
+    assert small.count_params() < 0.7 * model.count_params()
+    assert np.allclose(small(_x()), model(_x()), atol=1e-3, rtol=1e-5)
+
+
 def test_a_model_of_logits_alone_is_refused() -> None:
     import keras
 

@@ -131,6 +131,23 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(distilled: Path, monkeypat
     run.checkpoint(stage.STAGE).unlink()
 
 
+def test_fine_tuning_is_by_the_recipe_that_the_student_learnt_by(
+    distilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by what auto would pick for a student that was pruned meanwhile."""
+    run, asked = _run(distilled), list[str]()
+    run.state["distill"]["recipe"] = "kd_ls"
+    objective = distill.objective
+
+    def spy(run: Run, name: str, **keys: Any) -> training.Objective:
+        asked.append(name)
+        return objective(run, name, **keys)
+
+    monkeypatch.setattr(distill, "objective", spy)
+    stage.models(run, keras_files.load(run.path(artifacts.STUDENT)))
+    assert asked == ["kd_ls"]
+
+
 def test_the_converters_own_calibration_is_its_own_model(distilled: Path) -> None:
     run = _run(distilled, qat_epochs=0, calibration="converter")
     model = _model(run)

@@ -17,6 +17,7 @@ from kd_embedded.stages import distill, plan, teach
 
 _X = np.random.default_rng(0).random((300, 4, 4, 1), np.float32)
 _TRAIN = np.arange(300)[::-1].copy()
+_LABELLED = np.arange(300) % 5 > 0
 _SPEC = FitSpec(augment_flip=True, augment_shift=1, augment_noise=0.1, mixup=0.2)
 _WEIGHTS = np.random.default_rng(1).normal(0, 3, (16, 5)).astype(np.float32)
 
@@ -29,7 +30,6 @@ class _Linear:
     """A teacher in NumPy that counts what it is asked, and may die of it."""
 
     model: Any = None
-    augments = True
 
     def __init__(self, dies_after: int = 10**9) -> None:
         self.left, self.asked = dies_after, 0
@@ -43,7 +43,7 @@ class _Linear:
 
 
 def _keep(folder: Path, teacher: _Linear, epochs: int = 3) -> None:
-    soft_targets.keep(folder, teacher, _inputs, _TRAIN, _SPEC, epochs, Progress())
+    soft_targets.keep(folder, teacher, _inputs, _TRAIN, _LABELLED, _SPEC, epochs, Progress())
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_kept_logits_are_the_live_ones_as_float16(tmp_path: Path) -> None:
     _keep(tmp_path, _Linear())
     kept, live = soft_targets.replayed(tmp_path, 3), soft_targets.live(_Linear(), _TRAIN)
-    augmentation = Augmentation(_inputs, 300, _SPEC)
+    augmentation = Augmentation(_inputs, _LABELLED, _SPEC)
     positions = np.random.default_rng(2).permutation(300)[:64]
     for epoch in range(3):
         now = live(positions, augmentation.inputs(positions, epoch), epoch)
@@ -130,6 +130,60 @@ def test_the_clean_logits_of_an_ensemble_are_computed_once(run: Run, monkeypatch
     assert soft_targets.members(run)[0].shape == (2, *train.shape)
     monkeypatch.setattr(teach, "load_teachers", None)  # nobody is asked again
     assert np.array_equal(soft_targets.clean(run)[0], train)
+
+
+def test_inputs_of_another_scale_are_other_inputs(tmp_path: Path) -> None:
+    """The file, the splits and a frozen teacher stay the same."""
+    run = _run(tmp_path / "first", {})
+    teacher = run.path("teacher.keras").rename(tmp_path / "own.keras")
+    found = []
+    for scale in (0.0, 0.5):
+        document = run.spec.model_dump(exclude={"teacher", "data"}) | {
+            "data": {"max_per_class": 12, "scale": scale},
+            "teacher": [{"file": str(teacher), "mode": "frozen"}],
+        }
+        rescaled = Run(parse_config(document, "kd.toml"), tmp_path, Progress())
+        rescaled.open_folder(fresh=False)
+        for stage in (plan.STAGE, teach.STAGE):
+            rescaled.execute(stage)
+        soft_targets.of_run(rescaled)
+        found.append(soft_targets.clean(rescaled)[0])
+        del rescaled
+    assert not np.allclose(*found)
+    assert len([*(tmp_path / "out" / artifacts.SOFT_TARGETS).iterdir()]) == 2
+
+
+def test_a_worker_takes_another_teacher_up(run: Run) -> None:
+    """Under the same kd.toml, in the same place: the key alone tells."""
+    soft_targets._TAKEN_UP.clear()
+    where = {"spec": run.spec.model_dump_json(exclude_unset=True), "base": str(run.base)}
+    first = soft_targets.shard(key="first", val=True, first=0, last=1, **where)["logits"]
+    one, other = (run.path(name) for name in teach.files(run))
+    swapped = one.read_bytes(), other.read_bytes()
+    one.write_bytes(swapped[1])
+    other.write_bytes(swapped[0])
+    second = soft_targets.shard(key="second", val=True, first=0, last=1, **where)["logits"]
+    assert np.allclose(first, second[::-1]) and not np.allclose(first, second)
+    soft_targets._TAKEN_UP.clear()
+
+
+def test_kept_outputs_that_are_no_classes_are_not_rounded(tmp_path: Path) -> None:
+    pressure = (1013 + np.random.default_rng(0).normal(size=(80, 6))).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x_train=pressure)
+    document = {
+        "project": {"out": "out"},
+        "data": {"source": "npz:data.npz", "task": "autoencoder"},
+        "teacher": {"arch": "mlp", "width": 0.05, "epochs": 1, "augment_shift": 0},
+        "student": {"arch": "autoencoder"},
+        "distill": {"epochs": 2, "augment_noise": 0.1},
+    }
+    run = Run(parse_config(document, "kd.toml"), tmp_path, Progress())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE):
+        run.execute(stage)
+    soft_targets.of_run(run)
+    (kept,) = run.path(artifacts.SOFT_TARGETS).iterdir()
+    assert np.load(kept / "epoch_0000.npy").dtype == np.float32
 
 
 def test_mirrored_teachers_have_logits_of_their_own(run: Run) -> None:

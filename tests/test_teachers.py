@@ -133,6 +133,18 @@ def test_weights_of_samples_reach_the_classifier(tmp_path: Path) -> None:
         assert not (teachers.load(job).logits(_X, _ALL).argmax(1) == 2).any()
 
 
+def test_a_classifier_that_cannot_weigh_samples_says_so(tmp_path: Path) -> None:
+    weights = np.where(_Y == 2, 0.5, 1.0).astype(np.float32)
+    spec = {"kind": "sklearn", "estimator": "sklearn.neighbors.KNeighborsClassifier"}
+    for given in (weights, np.ones(len(_Y), np.float32)):
+        job = _job(tmp_path, data.Data(_X, _Y, _DATA.class_names, _DATA.part, 1.0, 0.0, given), **spec)
+        if given.min() == given.max():
+            teachers.make(job)
+            continue
+        with pytest.raises(ModelError, match="KNeighborsClassifier cannot weigh samples, and the data does"):
+            teachers.make(job)
+
+
 def _own(folder: Path, name: str, labels: Any = None) -> Any:
     import joblib
     import skops.io
@@ -402,6 +414,9 @@ def test_a_function_beside_kd_toml_is_a_teacher_and_its_source_is_part_of_it(tmp
     assert np.allclose(_logits(tmp_path / "other", **keys), -_expected(_X), atol=1e-5)
     after = json.loads(_job(tmp_path / "other", **keys).path.read_text())
     assert after["source_sha256"] != before["source_sha256"]
+    changed = _SOURCE.replace("return np", "return 2 * np")
+    (tmp_path / "other" / "own_teacher.py").write_text(changed)  # where this process knows the old one
+    assert np.allclose(_logits(tmp_path / "other", **keys), 2 * _expected(_X), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +458,7 @@ def test_a_file_of_logits_is_looked_up_by_position(tmp_path: Path) -> None:
     teacher = teachers.load(job)
     some = np.array([7, 100, 3])
     assert np.allclose(_softmax(teacher.logits(_X[:3] * 0, some)), _softmax(_expected(_X))[some], atol=1e-5)
-    assert not teacher.augments and teacher.model is None
+    assert teacher.model is None and not teachers.augments("logits") and teachers.augments("keras")
 
 
 @pytest.mark.parametrize(
@@ -595,7 +610,7 @@ def test_a_saved_model_folder_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 class _Fixed:
-    augments, model = True, None
+    model = None
 
     def __init__(self, logits: Floats, **keys: Any) -> None:
         self._logits = logits
@@ -616,7 +631,6 @@ def test_an_ensemble_is_the_weighted_mean_in_either_space() -> None:
     assert np.allclose(found, (0.75 * first + 0.25 * second)[indices], atol=1e-5)
     alone = teachers.Ensemble([_Fixed(first, model="a model")], [0.5])
     assert np.array_equal(alone.logits(_X[:9], np.arange(9)), first) and alone.model == "a model"
-    assert teachers.Ensemble([_Fixed(first), _Fixed(second, augments=False)], [1, 1]).augments is False
     assert teachers.Ensemble(members, [1, 1]).model is None
 
 
@@ -642,7 +656,7 @@ def test_a_mirrored_teacher_is_the_mean_over_an_image_and_its_mirror_image(space
         assert np.allclose(found, (sums + sums[:, ::-1]) / 2, atol=1e-5)
     else:
         assert np.allclose(_softmax(found), (_softmax(sums) + _softmax(sums)[:, ::-1]) / 2, atol=1e-6)
-    assert teachers.Mirrored(plain).model == "a model" and teachers.Mirrored(plain).augments
+    assert teachers.Mirrored(plain).model == "a model"
 
 
 # --- what all kinds share

@@ -199,7 +199,7 @@ def test_a_sample_without_a_label_teaches_through_the_teacher_alone() -> None:
 
 def test_mixup_trains_on_mixed_inputs_and_targets() -> None:
     spec = FitSpec(mixup=0.5)
-    augmentation = Augmentation(lambda i: _X[i], 110, spec)
+    augmentation = Augmentation(lambda i: _X[i], np.ones(110, bool), spec)
     rows = np.eye(3, dtype=np.float32)[_Y[:110]]
     everything = np.arange(110)
     mixed, targets = augmentation.inputs(everything, 0), augmentation.mixed(lambda i: rows[i], everything, 0)
@@ -208,6 +208,25 @@ def test_mixup_trains_on_mixed_inputs_and_targets() -> None:
     z = x @ start
     gradient = x.T @ (np.exp(z) / np.exp(z).sum(1, keepdims=True) - targets) / 110
     assert np.allclose(start - 0.003 * 1.9 * gradient, _one_step(_SAMPLES, mixup=0.5)[0], atol=1e-6)
+
+
+def test_in_a_mixed_pair_each_loss_has_its_own_weight() -> None:
+    """A label of weight 0 is never learnt, and one of weight 3 counts three times, whoever it is mixed with."""
+    spec, everything = FitSpec(mixup=0.5), np.arange(110)
+    weights = np.array([0.0, 1.0, 3.0], np.float32)[everything % 3]
+    augmentation = Augmentation(lambda i: _X[i], np.ones(110, bool), spec)
+    shares = augmentation.mixed(lambda i: np.eye(110, dtype=np.float32)[i], everything, 0)
+    each = shares * weights / weights.mean()
+    start = _one_step(_SAMPLES, learning_rate=1e-12)[0]
+    x = augmentation.inputs(everything, 0).reshape(110, -1)
+    z = x @ start
+    softmax = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    gradient = x.T @ (each.sum(1, keepdims=True) * softmax - each @ np.eye(3)[_Y[:110]]) / 110
+    found = _one_step(replace(_SAMPLES, train_weights=weights), mixup=0.5)[0]
+    assert np.allclose(start - 0.003 * 1.9 * gradient, found, atol=1e-6)
+    lying = np.where(weights > 0, _Y[:110], (_Y[:110] + 1) % 3)
+    lied = _one_step(replace(_SAMPLES, train_weights=weights, train_y=lying), mixup=0.5)[0]
+    assert np.allclose(found, lied, atol=1e-7)
 
 
 def test_the_live_teacher_sees_what_the_student_sees_and_cached_epochs_come_round(tmp_path: Path) -> None:
@@ -221,7 +240,7 @@ def test_the_live_teacher_sees_what_the_student_sees_and_cached_epochs_come_roun
     _fit(_model(), spec, tmp_path, objective=training.Objective(soft, 0.5, period=2))
     assert sorted(seen) == [0, 1]
     assert (len(seen[0]), len(seen[1])) == (9, 6)
-    augmentation = Augmentation(lambda i: _X[i], 110, spec)
+    augmentation = Augmentation(lambda i: _X[i], np.ones(110, bool), spec)
     for epoch, batches in seen.items():
         assert all(np.array_equal(inputs, augmentation.inputs(at, epoch)) for at, inputs in batches)
     assert not np.array_equal(seen[0][0][0], seen[0][3][0])  # the order is another one each epoch all the same

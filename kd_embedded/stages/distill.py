@@ -17,7 +17,7 @@ from kd_embedded.teachers.keras import KerasTeacher
 def work(run: Run) -> None:
     """Writes student.keras and student_history.json; with a teacher assistant, assistant.keras before."""
     keras_files.start_tensorflow()
-    student = plan.build(run, run.spec.student)
+    student, name = plan.build(run, run.spec.student), "kd"
     if run.spec.distill.alpha > 0.0:
         name, why = method(run, student)
         run.notes = {"recipe": name, "why": why}
@@ -29,7 +29,8 @@ def work(run: Run) -> None:
     after_step, best_from = (
         (pruning.after_step(student, epochs, prune), pruning.settled(epochs)) if prune else (None, 0)
     )
-    history = _fit(run, student, objective(run, student), "student", 0, after_step, best_from)
+    fresh = not run.spec.student.file  # one that is trained already gives real units
+    history = _fit(run, student, objective(run, name), "student", 0, after_step, best_from, fresh=fresh)
     if prune:
         before, student = student.count_params(), pruning.removed(student)
         run.progress.say(f"  {prune:.0%} of the channels pruned: {student.count_params()} parameters of {before}")
@@ -50,22 +51,20 @@ def method(run: Run, student: Any) -> tuple[str, str]:
     return used, fallback or why
 
 
-def objective(run: Run, student: Any, *, features: bool = True) -> training.Objective:
-    """What ``student``, a Keras model, learns in this run, the assistant's part included once there is one.
+def objective(run: Run, name: str, *, fine_tuned: int = 0) -> training.Objective:
+    """What a student learns in this run by the recipe ``name``, the assistant's part included once there is one.
 
-    Without ``features`` plain distillation replaces a recipe of feature maps, for a student that has them no more.
+    One that is ``fine_tuned`` for some epochs has no feature maps any more: plain distillation replaces such a recipe.
     """
-    spec = run.spec.distill
+    spec, maps, epochs = run.spec.distill, None, 0
     if spec.alpha == 0.0:
         return training.Objective()
-    name, _ = method(run, student)
-    maps = None
     if recipes.get(name).FEATURES:
-        if features:
-            maps = distill.Features(_keras_teacher(run, name), spec.student_layers, spec.teacher_layers)
+        if fine_tuned:
+            name, epochs = "kd", fine_tuned
         else:
-            name = "kd"
-    soft, period = (None, 0) if maps else _soft_targets(run, name)
+            maps = distill.Features(_keras_teacher(run, name), spec.student_layers, spec.teacher_layers)
+    soft, period = (None, 0) if maps else _soft_targets(run, name, epochs)
     return training.Objective(
         soft,
         spec.alpha,
@@ -77,11 +76,12 @@ def objective(run: Run, student: Any, *, features: bool = True) -> training.Obje
     )
 
 
-def _soft_targets(run: Run, name: str) -> tuple[distill.SoftTargets, int]:
+def _soft_targets(run: Run, name: str, epochs: int) -> tuple[distill.SoftTargets, int]:
     if not _has_assistant(name):
-        return soft_targets.of_run(run)
-    path = run.path(artifacts.ASSISTANT)
-    return soft_targets.for_teacher(run, KerasTeacher(keras_files.load(path)), sha256_file(path))
+        return soft_targets.of_run(run, epochs)
+    path, spec = run.path(artifacts.ASSISTANT), run.spec.distill
+    assistant = KerasTeacher(keras_files.load(path))
+    return soft_targets.for_teacher(run, assistant, sha256_file(path), min(spec.cache_epochs, spec.epochs))
 
 
 def _keras_teacher(run: Run, name: str) -> Any:
@@ -99,9 +99,6 @@ def _has_assistant(name: str) -> bool:
 def _teach_assistant(run: Run) -> None:
     """Writes assistant.keras. Until the stage is done its checkpoint keeps what was trained."""
     spec, own = run.spec.distill, run.spec.student
-    if own.file and not spec.assistant_arch:
-        todo = "name an architecture between student and teacher"
-        raise ConfigError("is empty, and the student is a file", where="distill.assistant_arch", todo=todo)
     wide = StudentSpec.model_construct(
         arch=spec.assistant_arch or own.arch,
         width=spec.assistant_width * (1.0 if spec.assistant_arch else own.width),
@@ -109,7 +106,7 @@ def _teach_assistant(run: Run) -> None:
     assistant = plan.build(run, wide)
     soft, period = soft_targets.of_run(run)
     goal = training.Objective(soft, spec.alpha, spec.temperature, period=period)
-    _fit(run, assistant, goal, "assistant", 1)
+    _fit(run, assistant, goal, "assistant", 1, fresh=True)
     keras_files.save(assistant, run.path(artifacts.ASSISTANT))
 
 
@@ -121,13 +118,15 @@ def _fit(
     number: int,
     after_step: training.AfterStep | None = None,
     best_from: int = 0,
+    *,
+    fresh: bool,
 ) -> training.History:
     return teach.fit(
         run,
         model,
         run.spec.distill,
         goal,
-        fresh=True,
+        fresh=fresh,
         seed=run.spec.project.seed,
         checkpoint=run.checkpoint(STAGE, number),
         key=f"{run.key(STAGE)} {title}",

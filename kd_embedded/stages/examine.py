@@ -124,6 +124,7 @@ def _probe(run: Run) -> dict[str, Any] | None:
     settings = FitSpec.model_validate({**shared, "epochs": epochs, "patience": 0})
     read = [
         *(settings.model_dump(mode="json"), run.spec.student.model_dump(mode="json"), seed, run.data_fingerprint),
+        run.spec.data.model_dump(mode="json"),
         *(sha256_file(path) for path in (run.path(artifacts.SPLITS), *_own_files(run))),
     ]
     key = sha256_bytes(json.dumps(read, sort_keys=True).encode())
@@ -135,7 +136,7 @@ def _probe(run: Run) -> dict[str, Any] | None:
         plan.build(run, run.spec.student),
         settings,
         training.Objective(),
-        fresh=True,
+        fresh=not run.spec.student.file,
         seed=seed,
         checkpoint=run.checkpoint(STAGE),
         key=key,

@@ -64,7 +64,7 @@ def models(run: Run, student: Any) -> dict[str, bytes]:
     if not made:
         made["ptq"] = qat.export(rounded, settings, artifacts.STUDENT)
     if spec.qat_epochs:
-        _fine_tune(run, student, rounded)
+        _fine_tune(run, rounded)
         made["qat"] = qat.export(rounded, settings, artifacts.STUDENT)
     return made
 
@@ -89,12 +89,13 @@ def _representative(run: Run) -> NDArray[np.float32]:
     return run.data.inputs(train[chosen])
 
 
-def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
-    """Trains ``rounded``, made of the Keras ``student``, by the recipe and the teachers of [distill]."""
+def _fine_tune(run: Run, rounded: qat.FakeQuantized) -> None:
+    """Trains ``rounded``, made of the student, under the same teachers by the recipe that the student learnt by."""
     spec, epochs = run.spec.distill, run.spec.quantize.qat_epochs
+    epochs = epochs if epochs > 0 else max(1, spec.epochs // 10)
     settings = spec.model_copy(
         update={
-            "epochs": epochs if epochs > 0 else max(1, spec.epochs // 10),
+            "epochs": epochs,
             "optimizer": "adamw",  # the steps of SGD suit batch norm, which is folded away here
             "learning_rate": run.spec.quantize.qat_learning_rate,
             "warmup_epochs": 0,
@@ -105,7 +106,7 @@ def _fine_tune(run: Run, student: Any, rounded: qat.FakeQuantized) -> None:
         run,
         rounded.model,
         settings,
-        distill.objective(run, student, features=False),
+        distill.objective(run, run.state[distill.STAGE.name].get("recipe", "kd"), fine_tuned=epochs),
         fresh=False,
         seed=run.spec.project.seed,
         checkpoint=run.checkpoint(STAGE),
@@ -167,8 +168,7 @@ STAGE = Stage(
     reads=lambda run: (
         artifacts.SPLITS,
         artifacts.STUDENT,
-        *(teach.files(run) if run.spec.quantize.qat_epochs else ()),
-        *distill.STAGE.reads(run)[1:],
+        *(distill.STAGE.reads(run)[1:] if run.spec.quantize.qat_epochs else ()),
     ),
     writes=lambda run: (artifacts.STUDENT_INT8,),
     work=work,

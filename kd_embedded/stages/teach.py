@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kd_embedded import artifacts, data, keras_files, tasks, teachers, training
+from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import FitSpec
 from kd_embedded.errors import ConfigError
-from kd_embedded.pipeline import Run, Stage
+from kd_embedded.pipeline import Run, Stage, hash_path
 
 
 def files(run: Run) -> tuple[str, ...]:
@@ -87,10 +89,33 @@ def fit(
 
 
 def work(run: Run) -> None:
-    """Writes the teachers and teacher_history.json, a list of epochs for each."""
+    """Writes the teachers and teacher_history.json, a list of epochs for each; one that is there already stays."""
     keras_files.start_tensorflow()
-    histories = [teachers.make(_job(run, index)) for index in range(len(run.spec.teacher))]
+    count, known = len(run.spec.teacher), _known(run)
+    keys = [_own_key(run, index) for index in range(count)]
+    histories = [known[key] if key in known else teachers.make(_job(run, index)) for index, key in enumerate(keys)]
     artifacts.write_json(run.path(artifacts.TEACHER_HISTORY), histories)
+    run.notes = {"teachers": list(zip(files(run), keys, strict=True))}
+
+
+def _own_key(run: Run, index: int) -> str:
+    """Hash of what one teacher follows from: not its weight in an ensemble, nor the other teachers."""
+    spec = run.spec.teacher[index]
+    sources = [hash_path(artifacts.locate(run.base, name)) for name in teachers.kind(spec.kind).files(spec)]
+    data = [run.spec.data.model_dump(mode="json"), run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS))]
+    settings = [spec.model_dump(mode="json", exclude={"weight"}), run.spec.project.seed, files(run)[index]]
+    return sha256_bytes(json.dumps([settings, sources, data]).encode())
+
+
+def _known(run: Run) -> dict[str, training.History]:
+    """The histories of the teachers that the run folder has, by their keys, where files and history are as written."""
+    entry = run.state.get(STAGE.name, {})
+    wrote, teachers_then = entry.get("wrote", {}), entry.get("teachers", [])
+    whole = {name for name, sha in wrote.items() if run.path(name).exists() and hash_path(run.path(name)) == sha}
+    if artifacts.TEACHER_HISTORY not in whole:
+        return {}
+    histories = artifacts.read_json(run.path(artifacts.TEACHER_HISTORY))
+    return {key: found for (name, key), found in zip(teachers_then, histories, strict=False) if name in whole}
 
 
 def load_teachers(run: Run) -> teachers.Ensemble:
@@ -102,12 +127,17 @@ def load_teachers(run: Run) -> teachers.Ensemble:
     if run.data.targets is not None:
         members = [teachers.Standardized(member, units(run)) for member in members]
     space = run.spec.distill.ensemble
+    check_mirror(run)
     if run.spec.distill.teacher_mirror:
-        if len(run.data.input_shape) != 3:
-            todo = "leave it out"
-            raise ConfigError("is for images, and the data is none", where="distill.teacher_mirror", todo=todo)
         members = [teachers.Mirrored(member, space) for member in members]
     return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], space)
+
+
+def check_mirror(run: Run) -> None:
+    """Raises ConfigError where teachers are asked about mirror images of what is no image."""
+    if run.spec.distill.teacher_mirror and len(run.data.input_shape) != 3:
+        todo = "leave it out"
+        raise ConfigError("is for images, and the data is none", where="distill.teacher_mirror", todo=todo)
 
 
 def _job(run: Run, index: int) -> teachers.Job:
@@ -125,8 +155,8 @@ def _job(run: Run, index: int) -> teachers.Job:
             training.Objective(),
             fresh=phase == 0 and spec.mode == "train",
             seed=seed,
-            checkpoint=run.checkpoint(STAGE, index + len(run.spec.teacher) * phase),
-            key=run.key(STAGE),
+            checkpoint=run.checkpoint(STAGE, 2 * index + phase),
+            key=_own_key(run, index),
             title=f"{title}, fine-tuned" if phase else title,
         )
 

@@ -12,7 +12,7 @@ A kind's module has::
     def make(job: Job) -> History                     # trains or checks it, writes job.path; [] where it has no epochs
     def load(job: Job) -> Teacher                     # what make wrote
 
-A new kind is one new file here.
+and, where it knows the inputs as stored alone, ``AUGMENTS = False``. A new kind is one new file here.
 """
 
 from __future__ import annotations
@@ -34,13 +34,10 @@ _SAMPLE = 5000  # training inputs that a teacher may look at before it is traine
 
 
 class Teacher(Protocol):
-    """``model`` is the Keras model, where it is one; ``augments`` is False where it knows only the inputs as stored."""
+    """``model`` is the Keras model, where it is one."""
 
     @property
     def model(self) -> Any | None: ...
-
-    @property
-    def augments(self) -> bool: ...
 
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Logits float32 [N, C] of ``inputs`` float32 [N, ...], as the student sees them.
@@ -94,10 +91,6 @@ class Ensemble:
     def model(self) -> Any | None:
         return self.members[0].model if len(self.members) == 1 else None
 
-    @property
-    def augments(self) -> bool:
-        return all(member.augments for member in self.members)
-
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, C], see Teacher."""
         found = [member.logits(inputs, indices) for member in self.members]
@@ -119,10 +112,6 @@ class Mirrored:
     def model(self) -> Any | None:
         return self.teacher.model
 
-    @property
-    def augments(self) -> bool:
-        return self.teacher.augments
-
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, C] of ``inputs`` float32 [N, H, W, channels]."""
         both = [self.teacher.logits(shown, indices) for shown in (inputs, inputs[:, :, ::-1])]
@@ -139,10 +128,6 @@ class Standardized:
     @property
     def model(self) -> Any | None:
         return self.teacher.model
-
-    @property
-    def augments(self) -> bool:
-        return self.teacher.augments
 
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, D]."""
@@ -177,6 +162,11 @@ def kinds() -> tuple[str, ...]:
 def kind(name: str) -> Any:
     """The module of a kind."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def augments(name: str) -> bool:
+    """Whether teachers of a kind answer to inputs other than those stored."""
+    return getattr(kind(name), "AUGMENTS", True)
 
 
 def make(job: Job) -> list[dict[str, float]]:

@@ -35,7 +35,6 @@ class FunctionTeacher:
     classes: int
     where: str
     probabilities: bool = False
-    augments: bool = True
     model: None = None
     noun: str = "classes"
 

@@ -37,7 +37,6 @@ class KerasTeacher:
     """A Keras model that gives logits, in inference mode."""
 
     model: Any
-    augments: bool = True
 
     @cached_property
     def _forward(self) -> Callable[[NDArray[np.float32]], Any]:

@@ -19,6 +19,7 @@ from kd_embedded.errors import ModelError
 from kd_embedded.teachers import Job, _function
 
 KEYS = frozenset({"file", "outputs"})
+AUGMENTS = False
 FILE = (
     "An .npz of logits, data_sha256 and perhaps indices, for what `kd-embedded inputs` writes; relative to this file."
 )
@@ -32,7 +33,6 @@ class Table:
 
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
-    augments: bool = False
     model: None = None
 
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:

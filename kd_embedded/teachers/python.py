@@ -20,7 +20,7 @@ from kd_embedded.teachers import Job, _function
 
 KEYS = frozenset({"function", "outputs", "input_scale", "input_offset"})
 OUTPUTS = _function.OUTPUTS
-_LOADED: set[str] = set()  # modules that came from beside a kd.toml
+_LOADED: dict[str, tuple[Path, bytes]] = {}  # modules that came from beside a kd.toml: their file and its source
 
 
 def check_spec(spec: TeacherSpec) -> None:
@@ -77,15 +77,15 @@ def _importing(base: Path) -> Iterator[None]:
 
 
 def _module(name: str, source: Path) -> Any:
-    """The module at ``source``; one of that name from another project is forgotten, one of anybody else is not."""
-    known = sys.modules.get(name)
-    if name in _LOADED and _origin(known) != source.resolve():
-        del sys.modules[name]
+    """The module at ``source``; an older one, or one of another project, is forgotten, one of anybody else is not."""
+    now = source.resolve(), source.read_bytes() if source.is_file() else b""
+    if name in _LOADED and _LOADED[name] != now:
+        sys.modules.pop(name, None)
     importlib.invalidate_caches()
     found = importlib.import_module(name)
-    if _origin(found) != source.resolve():
+    if _origin(found) != now[0]:
         raise ImportError(f"another module is named {name}, rename the file")
-    _LOADED.add(name)
+    _LOADED[name] = now
     return found
 
 

@@ -151,8 +151,8 @@ def _named(parameters: dict[str, Any]) -> list[str]:
 def _fit(estimator: Any, job: Job) -> None:
     train, weights = job.labelled, job.data.weights
     keys = {}
-    if weights is not None:
-        keys = _weights_key(estimator, weights[train])
+    if weights is not None and np.ptp(weights[train]) > 0:
+        keys = _weights_key(estimator, weights[train], _place(job.spec))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are for whoever chose the parameters, and name lines of scikit-learn
@@ -169,13 +169,14 @@ def _learnt(job: Job, train: NDArray[np.int64]) -> NDArray[Any]:
     return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
 
-def _weights_key(estimator: Any, weights: NDArray[np.float32]) -> dict[str, Any]:
-    """Keywords of fit that carry the samples' weights, where the (last) estimator takes any."""
+def _weights_key(estimator: Any, weights: NDArray[np.float32], where: str) -> dict[str, Any]:
+    """Keywords of fit that carry the samples' weights. Raises ModelError where the (last) estimator takes none."""
     from sklearn.utils.validation import has_fit_parameter
 
     name, last = estimator.steps[-1] if hasattr(estimator, "steps") else ("", estimator)
     if not has_fit_parameter(last, "sample_weight"):
-        return {}
+        todo = "take another, or leave the weights out of the data"
+        raise ModelError(f"{type(last).__name__} cannot weigh samples, and the data does", where=where, todo=todo)
     return {f"{name}__sample_weight" if name else "sample_weight": weights}
 
 
