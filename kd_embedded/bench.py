@@ -30,7 +30,7 @@ from kd_embedded import (
 )
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import DataSpec, RunSpec, StudentSpec, parse_config
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.recipes._auto import choose
@@ -39,6 +39,7 @@ from kd_embedded.teachers.keras import KerasTeacher
 
 SEED = 1  # of the splits, of a teacher trained here, and of augmentation; students have their own
 FORMS = ("float", "int8_ptq", "int8_qat")
+_HASHES = ("data_sha256", "teacher_sha256", "settings_sha256")
 RECIPES = ("alone", *recipes.names(), "auto")
 
 
@@ -114,8 +115,7 @@ class Shared:
     @property
     def asked(self) -> dict[str, str]:
         """What a cell is asked for of them."""
-        names = ("data_sha256", "teacher_sha256", "settings_sha256")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _HASHES}
 
 
 def prepare(
@@ -124,7 +124,7 @@ def prepare(
     """Makes the splits, the teacher and its logits for cells of ``epochs`` epochs, where they are not there yet.
 
     They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teachers`` are Keras models, an ensemble
-    if several, taken as they are instead of training one. Raises KdError where either cannot be used.
+    if several, taken as they are instead of training those of the case. Raises KdError where either cannot be used.
     """
     keras_files.start_tensorflow()
     students = CASES[name].students
@@ -175,14 +175,19 @@ def cell(
     import keras
 
     keras.utils.clear_session()
-    distil = {"epochs": epochs, **({"alpha": 0.0} if recipe == "alone" else {"method": recipe})}
-    spec = _spec(data, source, teachers, student, width, seed, distil, qat_epochs)
-    run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress(), data_sha256)
     asked = {
         **{"data": data, "student": student, "width": width, "recipe": recipe, "seed": seed, "epochs": epochs},
         **{"qat_epochs": qat_epochs, "data_sha256": data_sha256, "teacher_sha256": teacher_sha256},
         "settings_sha256": settings_sha256,
     }
+    distil = {"epochs": epochs, **({"alpha": 0.0} if recipe == "alone" else {"method": recipe})}
+    try:
+        spec = _spec(data, source, teachers, student, width, seed, distil, qat_epochs)
+    except ConfigError as error:
+        if recipe == "alone" or not recipes.get(recipe).FEATURES:
+            raise
+        return {**asked, "refused": str(error), "accuracy": {}}  # these teachers have no feature maps
+    run = _open(spec, work, f"{student}-{recipe}-{epochs}-{seed}", Progress(), data_sha256)
     with run.opened(fresh=False):
         run.store()  # says whose folder it is
         _link(run, (artifacts.SPLITS, *teach.files(run), artifacts.TEACHER_LOGITS, artifacts.SOFT_TARGETS))
@@ -246,10 +251,10 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
 def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows ``old`` with ``new`` in place of those of the same data, student, recipe, epochs and form.
 
-    Old ones of data that have another teacher now are left out: rows of a table have one.
+    Old ones of the same data set with another teacher, other splits or settings are left out: a table has one of each.
     """
-    teachers = {row["data"]: row["teacher"] for row in new}
-    kept = (row for row in old if teachers.get(row["data"], row["teacher"]) == row["teacher"])
+    shared = {row["data"]: row["shared_sha256"] for row in new}
+    kept = (row for row in old if row["data"] not in shared or shared[row["data"]] == row.get("shared_sha256"))
     return sorted({_order(row): dict(row) for row in (*kept, *new)}.values(), key=_order)
 
 
@@ -261,6 +266,7 @@ def _row(key: tuple[Any, ...], cells: list[Mapping[str, Any]]) -> dict[str, Any]
         **{"form": form, "epochs": epochs, "seeds": accuracies},
         **{"mean": statistics.mean(accuracies), "ci95": half_width(accuracies)},
         **{"used": sorted({each["used"] for each in cells}), "qat_epochs": after},
+        "shared_sha256": sha256_bytes("".join(cells[0][name] for name in _HASHES).encode()),
     }
 
 

@@ -242,10 +242,14 @@ class DistillSpec(FitSpec):
 
     method: str = Field("kd", description='{recipes}, or "auto": picked by rule, and said why.')
     alpha: _Share = Field(0.7, description="Weight of the soft targets; 0 trains on the labels alone.")
-    temperature: _Positive = Field(4.0, description="T, above 1 softer; read by kd, dkd, dist and teacher_assistant.")
+    temperature: _Positive = Field(
+        4.0,
+        description="T, above 1 softer; read by kd, dkd, dist, teacher_assistant, and where kd stands in for another.",
+    )
     parameters: dict[str, float] = Field({}, description="The recipe's own: {knobs}.")
     ensemble: Literal["probabilities", "logits"] = Field(
-        "probabilities", description='Where several teachers are averaged: "probabilities" or "logits".'
+        "probabilities",
+        description='What is averaged, of teachers or mirror images: "probabilities" or "logits".',
     )
     teacher_mirror: bool = Field(
         False, description="Images: a teacher answers with the mean over an image and its mirror image."
@@ -402,16 +406,22 @@ class RunSpec(_Section):
         if not spec.alpha or spec.method == "auto":
             return self
         recipe = recipes.get(spec.method)
-        if recipe.FEATURES and [one.kind for one in self.teacher] != ["keras"]:
+        if recipe.FEATURES and not _has_feature_maps(self.teacher):
             raise ValueError(
-                f'{spec.method} compares feature maps of one Keras model: have one [[teacher]] of kind = "keras", or '
-                "take a recipe of logits such as kd"
+                f'{spec.method} compares feature maps of one Keras model: have one [[teacher]] of kind = "keras", no '
+                "SavedModel, or take a recipe of logits such as kd"
             )
         if recipe.FEATURES and spec.teacher_mirror:
             raise ValueError(f"{spec.method} compares feature maps, which have no mean over mirror images")
         if getattr(recipe, "ASSISTANT", False) and self.student.file and not spec.assistant_arch:
             raise ValueError("the student is a file, so name distill.assistant_arch, between student and teacher")
         return self
+
+
+def _has_feature_maps(specs: tuple[TeacherSpec, ...]) -> bool:
+    from kd_embedded import teachers
+
+    return [one.kind for one in specs] == ["keras"] and teachers.kind("keras").suffix(specs[0]) == ".keras"
 
 
 def config_sha256(spec: RunSpec) -> str:

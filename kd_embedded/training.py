@@ -127,14 +127,20 @@ class _Batches:
         return ahead(lambda batch: self._batch(batch, shown), batches)
 
     def _batch(self, positions: NDArray[np.int64], epoch: int) -> tuple[NDArray[Any], ...]:
-        """Of a mixed pair each loss counts by its sample's weight and share, as one loss of their mean target."""
-        show = self._augmentation
+        """Of a mixed pair each loss counts by its sample's weight and share, as one loss of their mean target.
+
+        An auto-encoder learns the mixture as shown.
+        """
+        show, of = self._augmentation, self._targets
         inputs = show.inputs(positions, epoch)
         weights = show.mixed(lambda which: self._weights[which], positions, epoch)
-        targets = inputs.reshape(len(inputs), -1)
-        if of := self._targets:
+        if of is None:
+            targets = inputs.reshape(len(inputs), -1)
+        elif self._spec.mixup:
             weighed = show.mixed(lambda which: self._weights[which, None] * of(which), positions, epoch)
-            targets = weighed / np.where(weights > 0, weights, 1.0)[:, None] if self._spec.mixup else of(positions)
+            targets = weighed / np.where(weights > 0, weights, 1.0)[:, None]
+        else:
+            targets = of(positions)
         soft = self._soft(positions, inputs, epoch) if self._soft else np.zeros((len(positions), 0), np.float32)
         return inputs, targets, weights, soft
 

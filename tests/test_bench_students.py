@@ -34,6 +34,7 @@ def _cell(recipe: str, seed: int, *accuracy: float, **changed: Any) -> dict[str,
     return {
         **{"data": "digits", "student": "mlp", "recipe": recipe, "seed": seed, "epochs": 60, "qat_epochs": 15},
         **{"used": recipe, "parameters": 100, "accuracy": dict(zip(bench.FORMS, accuracy, strict=False))},
+        **{"data_sha256": "d", "teacher_sha256": "t", "settings_sha256": "s"},
         **changed,
     }
 
@@ -81,7 +82,8 @@ def test_new_rows_take_the_place_of_old_ones() -> None:
     new = bench.rows([_cell("kd", 1, 0.7)], 0.9)
     others = bench.rows([_cell("kd", 1, 0.2, data="cifar10")], 0.8)
     assert bench.merged(others, new) == [*new, *others]
-    assert bench.merged(bench.rows([_cell("dkd", 1, 0.6)], 0.8), new) == new  # under another teacher
+    for name in ("data_sha256", "teacher_sha256", "settings_sha256"):
+        assert bench.merged(bench.rows([_cell("dkd", 1, 0.6, **{name: "other"})], 0.9), new) == new
     merged = bench.merged(old, new)
     assert [(row["recipe"], row["form"], row["mean"]) for row in merged] == [
         ("dkd", "float", 0.6),
@@ -166,10 +168,12 @@ def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
     assert first.exit_code == 0, first.output
     teacher = work / "digits" / "shared" / "teacher.keras"
     places = ["--work", str(tmp_path / "more"), "--results", str(tmp_path / "results")]
-    given = ["--teacher", str(teacher), "--teacher", str(teacher), "--recipes", "auto", "--qat-epochs", "0"]
-    done = CliRunner().invoke(script.main, [*given, *places])
+    given = ["--teacher", str(teacher), "--teacher", str(teacher), "--qat-epochs", "0"]
+    done = CliRunner().invoke(script.main, [*given, "--recipes", "auto", "--recipes", "hints", *places])
     assert done.exit_code == 0, done.output
-    (cell,) = (read_json(path) for path in (tmp_path / "more" / "digits" / "cells").glob("*.json"))
+    cells = [read_json(path) for path in (tmp_path / "more" / "digits" / "cells").glob("*.json")]
+    (cell,), (refused,) = ([each for each in cells if ("refused" in each) is no] for no in (False, True))
+    assert refused["recipe"] == "hints" and "feature maps of one Keras model" in refused["refused"]
     first_member, second_member = cell["teacher_sha256"].split("+")
     assert first_member == second_member
     rows = read_json(tmp_path / "results" / "students.json")

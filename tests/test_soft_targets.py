@@ -206,8 +206,14 @@ def test_mirrored_teachers_have_logits_of_their_own(run: Run) -> None:
 
 def test_mirror_images_of_what_is_no_image_are_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=np.random.default_rng(0).normal(size=(60, 5)), y_train=np.arange(60) % 3)
-    with pytest.raises(ConfigError, match=r"distill\.teacher_mirror: is for images, and the data is none"):
-        teach.load_teachers(_run(tmp_path, {"teacher_mirror": True}, {"source": "npz:rows.npz"}))
+    said = r"distill\.teacher_mirror: is for images, and the data is none"
+    with pytest.raises(ConfigError, match=said):
+        _run(tmp_path, {"teacher_mirror": True}, {"source": "npz:rows.npz"})
+    assert not (tmp_path / "out" / "teacher.keras").exists()
+    run = _run(tmp_path, {}, {"source": "npz:rows.npz"})
+    run.spec.distill.__dict__["teacher_mirror"] = True
+    with pytest.raises(ConfigError, match=said):
+        teach.load_teachers(run)
 
 
 def test_a_distilled_student_is_the_same_after_a_kill_with_kept_logits(tmp_path: Path) -> None:

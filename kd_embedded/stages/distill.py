@@ -7,7 +7,6 @@ from typing import Any
 from kd_embedded import artifacts, distill, keras_files, pruning, recipes, soft_targets, tasks, training
 from kd_embedded.artifacts import sha256_file
 from kd_embedded.config import StudentSpec
-from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.recipes._auto import choose
 from kd_embedded.stages import plan, teach
@@ -63,7 +62,7 @@ def objective(run: Run, name: str, *, fine_tuned: int = 0) -> training.Objective
         if fine_tuned:
             name, epochs = "kd", fine_tuned
         else:
-            maps = distill.Features(_keras_teacher(run, name), spec.student_layers, spec.teacher_layers)
+            maps = distill.Features(teach.load_teachers(run).model, spec.student_layers, spec.teacher_layers)
     soft, period = (None, 0) if maps else _soft_targets(run, name, epochs)
     return training.Objective(
         soft,
@@ -82,14 +81,6 @@ def _soft_targets(run: Run, name: str, epochs: int) -> tuple[distill.SoftTargets
     path, spec = run.path(artifacts.ASSISTANT), run.spec.distill
     assistant = KerasTeacher(keras_files.load(path))
     return soft_targets.for_teacher(run, assistant, sha256_file(path), min(spec.cache_epochs, spec.epochs))
-
-
-def _keras_teacher(run: Run, name: str) -> Any:
-    model = teach.load_teachers(run).model
-    if model is None:
-        todo = "use one Keras teacher, or a recipe of logits such as kd"
-        raise ConfigError(f"{name} compares feature maps of one Keras model", where="distill.method", todo=todo)
-    return model
 
 
 def _has_assistant(name: str) -> bool:

@@ -17,7 +17,6 @@ from kd_embedded.config import StudentSpec
 from kd_embedded.errors import BudgetError, KdError
 from kd_embedded.fit import Fit
 from kd_embedded.pipeline import Run, Stage
-from kd_embedded.stages import teach
 from kd_embedded.tflite.analyze import analyze
 from kd_embedded.tflite.check import tflm_departures
 
@@ -26,7 +25,6 @@ def work(run: Run) -> None:
     """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the width that does."""
     keras_files.start_tensorflow()
     _ = run.splits  # what is wrong with the data comes first
-    teach.check_mirror(run)
     document, misfits = _measure(run, run.spec.student)
     if misfits:
         raise _refusal(run, misfits)

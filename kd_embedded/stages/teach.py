@@ -89,8 +89,12 @@ def fit(
 
 
 def work(run: Run) -> None:
-    """Writes the teachers and teacher_history.json, a list of epochs for each; one that is there already stays."""
+    """Writes the teachers and teacher_history.json, a list of epochs for each; one that is there already stays.
+
+    Raises ConfigError before any is trained where the data do not suit what is asked of them.
+    """
     keras_files.start_tensorflow()
+    _check_mirror(run)
     count, known = len(run.spec.teacher), _known(run)
     keys = [_own_key(run, index) for index in range(count)]
     histories = [known[key] if key in known else teachers.make(_job(run, index)) for index, key in enumerate(keys)]
@@ -127,13 +131,13 @@ def load_teachers(run: Run) -> teachers.Ensemble:
     if run.data.targets is not None:
         members = [teachers.Standardized(member, units(run)) for member in members]
     space = run.spec.distill.ensemble
-    check_mirror(run)
+    _check_mirror(run)
     if run.spec.distill.teacher_mirror:
         members = [teachers.Mirrored(member, space) for member in members]
     return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], space)
 
 
-def check_mirror(run: Run) -> None:
+def _check_mirror(run: Run) -> None:
     """Raises ConfigError where teachers are asked about mirror images of what is no image."""
     if run.spec.distill.teacher_mirror and len(run.data.input_shape) != 3:
         todo = "leave it out"
