@@ -46,13 +46,14 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
             "project": {"name": "cifar10", "out": "runs/cifar10", "boards": ("esp32s3", "nano33ble")},
             "data": {"source": "images:cifar10", "val_fraction": 0.1},
             "teacher": {
-                **{"arch": "resnet20", "width": 2.0, "epochs": 60, "batch_size": 128, "optimizer": "sgd"},
-                **{"learning_rate": 0.2, "augment_flip": True, "augment_shift": 4},
+                **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 12, "batch_size": 256},
+                **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013},
+                **{"augment_flip": True, "augment_shift": 2},
             },
             "student": {"arch": "resnet8"},
             "distill": {
                 **{"epochs": 100, "batch_size": 128, "optimizer": "sgd", "learning_rate": 0.2},
-                **{"augment_flip": True, "augment_shift": 4},
+                **{"augment_flip": True, "augment_shift": 4, "teacher_mirror": True},
             },
         },
     ),
