@@ -63,8 +63,9 @@ class Case:
 
 
 _AIRBENCH: Mapping[str, Any] = {
-    **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 12, "batch_size": 256},
-    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "augment_flip": True, "augment_shift": 2},
+    **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 40, "batch_size": 256},
+    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "warmup_epochs": 2},
+    **{"augment_flip": True, "augment_shift": 4, "mixup": 0.2},
 }
 CASES: Mapping[str, Case] = {
     "digits": Case(
@@ -84,14 +85,14 @@ CASES: Mapping[str, Case] = {
             "data": {"val_fraction": 0.05},
             "distill": {
                 **{"batch_size": 128, "optimizer": "sgd", "learning_rate": 0.2, "augment_flip": True},
-                **{"augment_shift": 4, "cache_epochs": 15, "teacher_mirror": True},
+                **{"augment_shift": 4, "cache_epochs": 10, "teacher_mirror": True},
             },
         },
-        teachers=(_AIRBENCH, {**_AIRBENCH, "epochs": 40, "augment_shift": 4, "mixup": 0.2}),
+        teachers=(_AIRBENCH, _AIRBENCH),
         students={"resnet8": 1.0, "ds_cnn": 1.0625},
         recipes=("alone", "kd", "kd_ls", "auto"),
-        epochs=30,
-        qat_epochs=8,
+        epochs=20,
+        qat_epochs=5,
         seeds=3,
         seconds={"resnet8": 61.0, "ds_cnn": 39.0},
         seconds_beside=120.0,
