@@ -64,7 +64,7 @@ class Case:
 
 _AIRBENCH: Mapping[str, Any] = {
     **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 40, "batch_size": 256},
-    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "warmup_epochs": 2},
+    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013},
     **{"augment_flip": True, "augment_shift": 4, "mixup": 0.2},
 }
 CASES: Mapping[str, Case] = {
