@@ -32,6 +32,7 @@ from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import DataSpec, RunSpec, StudentSpec, parse_config
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.pipeline import Run
+from kd_embedded.precision import Precision
 from kd_embedded.progress import Progress
 from kd_embedded.recipes._auto import choose
 from kd_embedded.stages import plan, quantize, teach
@@ -58,13 +59,14 @@ class Case:
     epochs: int
     qat_epochs: int
     seeds: int
+    precision: Precision = "float32"  # of teachers that are given
     seconds: Mapping[str, float] = field(default_factory=dict)
     seconds_beside: float = 0.0
 
 
 _AIRBENCH: Mapping[str, Any] = {
     **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 40, "batch_size": 256},
-    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013},
+    **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "precision": "mixed_bfloat16"},
     **{"augment_flip": True, "augment_shift": 4, "mixup": 0.2},
 }
 CASES: Mapping[str, Case] = {
@@ -94,6 +96,7 @@ CASES: Mapping[str, Case] = {
         epochs=20,
         qat_epochs=5,
         seeds=3,
+        precision="mixed_bfloat16",
         seconds={"resnet8": 61.0, "ds_cnn": 39.0},
         seconds_beside=120.0,
     ),
@@ -300,7 +303,7 @@ def _spec(
 ) -> RunSpec:
     case, sections = CASES[name], CASES[name].sections
     given = {"source": source} if source else {}
-    given_teachers = tuple({"file": teacher, "mode": "frozen"} for teacher in teachers)
+    given_teachers = tuple({"file": file, "mode": "frozen", "precision": case.precision} for file in teachers)
     document = {
         "project": {**sections.get("project", {}), "name": name, "seed": seed},
         "data": {**sections.get("data", {}), **given},

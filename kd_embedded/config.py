@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.errors import ConfigError
+from kd_embedded.precision import Precision
 
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _Count = Annotated[int, Field(ge=1)]
@@ -165,6 +166,10 @@ class TeacherSpec(FitSpec):
     layout: Literal["nchw", "nhwc"] = Field("nchw", description='Channels first, as "nchw", or last, as "nhwc".')
     function: str = Field("", description='"module:function" beside this file: float32 [N, ...] to [N, classes].')
     outputs: Literal["auto", "logits", "probabilities"] = Field("auto", description="{outputs}")
+    precision: Precision = Field(
+        "float32",
+        description='Layers but the last compute in it; "mixed_bfloat16" is faster where the processor has bfloat16.',
+    )
 
     epochs: int = Field(60, ge=1, description="Passes over the training data, at most.")
     batch_size: int = Field(32, ge=1, description="Samples in a step.")

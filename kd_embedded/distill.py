@@ -140,7 +140,10 @@ def labels_of(targets: Any, teacher: Any) -> Any:
 
 
 def forward(model: Any) -> Callable[[NDArray[np.float32]], Any]:
-    """A compiled function from inputs float32 [B, ...] to the output of ``model`` in inference mode, [B, C]."""
+    """A compiled function from inputs float32 [B, ...] to the output of ``model`` in inference mode, [B, C].
+
+    It computes as ``model`` does now.
+    """
     import tensorflow as tf
 
     shape = [None, *model.inputs[0].shape[1:]]
@@ -149,7 +152,8 @@ def forward(model: Any) -> Callable[[NDArray[np.float32]], Any]:
     def run(inputs: Any) -> Any:
         return model(inputs, training=False)
 
-    return lambda inputs: run(tf.convert_to_tensor(inputs))
+    traced = run.get_concrete_function()
+    return lambda inputs: traced(tf.convert_to_tensor(inputs))
 
 
 def predict(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 from kd_embedded.artifacts import json_objects, replacing, zipped
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import silenced
+
+_OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")  # of Keras' dtypes and policies
 
 
 def start_tensorflow() -> None:
@@ -28,7 +32,7 @@ def start_tensorflow() -> None:
 
 
 def load(path: Path, *, allow_lambda: bool = False) -> Any:
-    """The model in a ``.keras`` or ``.h5`` file, in Keras' safe mode.
+    """The model in a ``.keras`` or ``.h5`` file, in Keras' safe mode; computes in float32, whatever it was saved with.
 
     Raises ModelError where the file is absent, damaged, of another kind, or has a Lambda layer without
     ``allow_lambda``: such a layer runs whatever code the file's author put there.
@@ -38,7 +42,8 @@ def load(path: Path, *, allow_lambda: bool = False) -> Any:
         raise ModelError("no such file", where=where, todo="name a .keras or .h5 model, relative to kd.toml")
     if path.suffix not in (".keras", ".h5"):
         raise ModelError("is not a .keras or .h5 file", where=where, todo="save the model with model.save(...)")
-    if not allow_lambda and _has_lambda(_architecture(path)):
+    architecture = _architecture(path)
+    if not allow_lambda and _has_lambda(architecture):
         raise ModelError(
             "has a Lambda layer, which runs code stored in the file",
             where=where,
@@ -47,7 +52,10 @@ def load(path: Path, *, allow_lambda: bool = False) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=not allow_lambda)
+        with tempfile.TemporaryDirectory() as folder:
+            if _to_float32(architecture):
+                path = _with_architecture(path, architecture, Path(folder) / path.name)
+            return keras.saving.load_model(path, compile=False, safe_mode=not allow_lambda)
     except Exception as error:  # Keras raises whatever a layer's constructor raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         todo = "save it with Keras 3, of standard layers alone"
@@ -163,6 +171,31 @@ def _architecture(path: Path) -> Any:
             return json.loads(stored.attrs["model_config"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise ModelError("is damaged or holds no model", where=str(path), todo="save the whole model again") from None
+
+
+def _to_float32(config: Any) -> bool:
+    """Makes every floating-point dtype and policy in ``config`` float32; whether any was another."""
+    changed = False
+    for node in json_objects(config):
+        holder, key = (node["config"], "name") if node.get("class_name") == "DTypePolicy" else (node, "dtype")
+        if holder.get(key) in _OTHER_FLOATS:
+            holder[key], changed = "float32", True
+    return changed
+
+
+def _with_architecture(path: Path, config: Any, copy: Path) -> Path:
+    """A copy of the model file ``path`` with another configuration of its layers; returns ``copy``."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as source:
+            members = {name: source.read(name) for name in source.namelist()}
+        copy.write_bytes(zipped(members | {"config.json": json.dumps(config).encode()}))
+    else:
+        import h5py
+
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as stored:
+            stored.attrs["model_config"] = json.dumps(config)
+    return copy
 
 
 def _has_lambda(config: Any) -> bool:

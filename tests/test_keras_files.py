@@ -179,3 +179,25 @@ def test_mlperf_tiny_sizes() -> None:
     assert (
         210_000 < students.build(StudentSpec(arch="mobilenet_v1"), (96, 96, 3), 2, 1, Path()).count_params() < 225_000
     )
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "float64"])
+def test_a_model_saved_with_another_precision_computes_in_float32(tmp_path: Path, suffix: str, policy: str) -> None:
+    """As trained on a GPU: a layer of layers, a model in a model, and outputs in half precision."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    with_policy = {"dtype": policy}
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="float16", **with_policy)])
+    inputs = keras.Input((4, 6))
+    x = keras.layers.MultiHeadAttention(2, 4, **with_policy)(inputs, inputs)
+    model = keras.Model(inputs, inner(keras.layers.GlobalAveragePooling1D(**with_policy)(x)))
+    model.save(tmp_path / f"model{suffix}")
+    loaded = keras_files.load(tmp_path / f"model{suffix}")
+    x = np.random.default_rng(0).random((5, 4, 6), np.float32)
+    assert loaded.outputs[0].dtype == loaded(x).dtype == "float32"
+    assert {layer.dtype_policy.name for layer in loaded._flatten_layers(include_self=False)} == {"float32"}
+    for found, wrote in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        assert np.array_equal(found, wrote.astype(np.float32))
+    np.testing.assert_allclose(loaded(x), np.asarray(model(x), np.float32), atol=0.02)

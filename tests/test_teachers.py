@@ -558,6 +558,22 @@ def test_a_trunk_gets_a_head_and_is_fine_tuned_after_it(tmp_path: Path) -> None:
     assert logits.shape == (120, 3) and np.isfinite(logits).all()
 
 
+def test_a_teacher_in_bfloat16_is_trained_stored_in_float32_and_answers_in_bfloat16(tmp_path: Path) -> None:
+    keys = {"kind": "keras", "arch": "cnn", "width": 0.25, "epochs": 2}
+    for name in ("exact", "mixed"):
+        (tmp_path / name).mkdir()
+    in_float32 = teachers.make(_fitting(tmp_path / "exact", _DATA, [], **keys))
+    job = _fitting(tmp_path / "mixed", _DATA, [], **keys, precision="mixed_bfloat16")
+    history = teachers.make(job)
+    assert history[-1]["loss"] == pytest.approx(in_float32[-1]["loss"], rel=0.05)
+    assert history != in_float32
+    model = teachers.load(job).model
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    mixed, same = (teachers.load(each).logits(_X, _ALL) for each in (job, replace(job, spec=TeacherSpec(**keys))))
+    assert not np.array_equal(mixed, same)
+    np.testing.assert_allclose(mixed, same, atol=0.03 * np.abs(same).max())
+
+
 def test_a_trunk_of_keras_applications_with_a_local_file_of_weights(tmp_path: Path) -> None:
     import keras
 
@@ -696,6 +712,10 @@ def test_every_kind_documents_its_keys(name: str) -> None:
         ({"finetune_epochs": 3}, "weights and finetune_epochs go with trunk"),
         ({"file": "folder", "mode": "finetune"}, "a SavedModel is a program of its author's and cannot be trained"),
         ({"file": "folder", "mode": "frozen"}, "allow_lambda = true if you trust it"),
+        (
+            {"file": "folder", "mode": "frozen", "allow_lambda": True, "precision": "mixed_bfloat16"},
+            "precision goes with .keras and .h5 files",
+        ),
         ({"file": "own.onnx", "mode": "frozen"}, 'own.onnx is no Keras model, so say kind = "onnx"'),
     ],
 )

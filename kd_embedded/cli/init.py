@@ -47,7 +47,7 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
             "data": {"source": "images:cifar10", "val_fraction": 0.1},
             "teacher": {
                 **{"arch": "airbench", "input_scale": 4.0, "input_offset": -1.9, "epochs": 12, "batch_size": 256},
-                **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013},
+                **{"optimizer": "sgd", "learning_rate": 0.25, "weight_decay": 0.013, "precision": "mixed_bfloat16"},
                 **{"augment_flip": True, "augment_shift": 2},
             },
             "student": {"arch": "resnet8"},

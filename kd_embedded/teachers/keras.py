@@ -18,12 +18,13 @@ from kd_embedded import artifacts, distill, keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.errors import ModelError
+from kd_embedded.precision import Precision, computing
 from kd_embedded.teachers import Job, Teacher, _function, _trunk, zoo
 
 KEYS = frozenset(
     {
         *("arch", "width", "file", "mode", "trunk", "weights", "finetune_epochs", "allow_lambda", "outputs"),
-        *("input_scale", "input_offset"),
+        *("input_scale", "input_offset", "precision"),
         *FitSpec.model_fields,
     }
 )
@@ -37,10 +38,12 @@ class KerasTeacher:
     """A Keras model that gives logits, in inference mode."""
 
     model: Any
+    precision: Precision = "float32"
 
     @cached_property
     def _forward(self) -> Callable[[NDArray[np.float32]], Any]:
-        return distill.forward(self.model)
+        with computing(self.model, self.precision):
+            return distill.forward(self.model)
 
     def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [N, C], see Teacher."""
@@ -68,6 +71,8 @@ def check_spec(spec: TeacherSpec) -> None:
             f"{spec.file} is no .keras or .h5 file; a SavedModel is a program of its author's and cannot be trained: "
             'use mode = "frozen", and allow_lambda = true if you trust it'
         )
+    if spec.file and _is_folder(spec) and spec.precision != "float32":
+        raise ValueError(f"precision goes with .keras and .h5 files; {spec.file}, a SavedModel, has its own")
 
 
 def files(spec: TeacherSpec) -> tuple[str, ...]:
@@ -92,11 +97,12 @@ def make(job: Job) -> list[dict[str, float]]:
     if spec.file and spec.outputs == "auto":
         todo = 'set outputs = "probabilities" for this teacher'
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
-    history = [] if spec.mode == "frozen" else job.fit(model, spec, 0)
-    if spec.finetune_epochs:
-        _trunk.unfreeze(model)
-        lower = {"epochs": spec.finetune_epochs, "learning_rate": spec.learning_rate / 10}
-        history = history + job.fit(model, spec.model_copy(update=lower), 1)
+    with computing(model, spec.precision):
+        history = [] if spec.mode == "frozen" else job.fit(model, spec, 0)
+        if spec.finetune_epochs:
+            _trunk.unfreeze(model)
+            lower = {"epochs": spec.finetune_epochs, "learning_rate": spec.learning_rate / 10}
+            history = history + job.fit(model, spec.model_copy(update=lower), 1)
     keras_files.save(model, job.path)
     return history
 
@@ -105,7 +111,7 @@ def load(job: Job) -> Teacher:
     """The model that ``make`` wrote; its Lambda layers, if any, were allowed then."""
     if job.path.suffix == ".zip":
         return _saved_model(job.path.read_bytes(), job)
-    return KerasTeacher(keras_files.load(job.path, allow_lambda=job.spec.allow_lambda))
+    return KerasTeacher(keras_files.load(job.path, allow_lambda=job.spec.allow_lambda), job.spec.precision)
 
 
 def build(
