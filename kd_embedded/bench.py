@@ -90,7 +90,10 @@ CASES: Mapping[str, Case] = {
                 **{"augment_shift": 4, "cache_epochs": 10, "teacher_mirror": True},
             },
         },
-        teachers=(_AIRBENCH, _AIRBENCH),
+        teachers=(
+            *(_AIRBENCH, _AIRBENCH),
+            {**_AIRBENCH, "epochs": 12, "augment_shift": 2, "mixup": 0.0, "weight": 0.5},
+        ),
         students={"resnet8": 1.0, "ds_cnn": 1.0625},
         recipes=("alone", "kd", "kd_ls", "auto"),
         epochs=20,
@@ -129,15 +132,15 @@ def prepare(
     *,
     work: str,
     source: str = "",
-    teachers: Sequence[str] = (),
+    teachers: Sequence[tuple[str, float]] = (),
     workers: int = 0,
     cluster: str = "",
 ) -> Shared:
     """Makes the splits, the teacher and its logits for cells of ``epochs`` epochs, where they are not there yet.
 
-    They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teachers`` are Keras models, an ensemble
-    if several, taken as they are instead of training those of the case; ``workers`` or those of ``cluster`` compute
-    their logits, see cluster.run_tasks. Raises KdError where data or teachers cannot be used.
+    They stand in ``work``/``name``/shared. ``source`` replaces data.source; ``teachers`` are Keras models and their
+    weights in an ensemble, taken as they are instead of training those of the case; ``workers`` or those of ``cluster``
+    compute their logits, see cluster.run_tasks. Raises KdError where data or teachers cannot be used.
     """
     keras_files.start_tensorflow()
     students = CASES[name].students
@@ -155,11 +158,19 @@ def prepare(
         logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, teach.splits(run).test)
         return Shared(
             run.data_fingerprint,
-            "+".join(sha256_file(run.path(file)) for file in teach.files(run)),
+            "+".join(_identity(run)),
             sha256_bytes(json.dumps(CASES[name].sections, sort_keys=True).encode()),
             _accuracy(run, logits),
             {arch: recipe for arch, (recipe, _) in picks.items()},
         )
+
+
+def _identity(run: Run) -> list[str]:
+    """The hash of each teacher, and its weight where they are not equal."""
+    weights = [spec.weight for spec in run.spec.teacher]
+    hashes = [sha256_file(run.path(file)) for file in teach.files(run)]
+    together = zip(weights, hashes, strict=True)
+    return hashes if len({*weights}) == 1 else [f"{weight:g}*{sha}" for weight, sha in together]
 
 
 def cell(
@@ -176,7 +187,7 @@ def cell(
     qat_epochs: int,
     work: str,
     source: str,
-    teachers: Sequence[str],
+    teachers: Sequence[tuple[str, float]],
 ) -> dict[str, Any]:
     """One student, trained with ``seed`` and quantized; a task of ``cluster.run_tasks``, after ``prepare``.
 
@@ -249,7 +260,7 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
     """The results of ``cells`` over their seeds: a row for each data set, student, recipe, number of epochs and form.
 
     ``mean`` and ``ci95``, the half width of the mean's 95 % interval by Student's t distribution (None for a single
-    seed), are of the accuracies ``seeds``, by ascending seed. ``used`` are the recipes that auto picked, ``qat_epochs``
+    seed), are of the accuracies ``seeds``, by ascending seed. ``used`` are the recipes that were used, ``qat_epochs``
     those with fake quantization after ``epochs`` without.
     """
     groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
@@ -304,7 +315,7 @@ def half_width(values: list[float]) -> float | None:
 def _spec(
     name: str,
     source: str,
-    teachers: Sequence[str],
+    teachers: Sequence[tuple[str, float]],
     student: str,
     width: float,
     seed: int,
@@ -313,7 +324,9 @@ def _spec(
 ) -> RunSpec:
     case, sections = CASES[name], CASES[name].sections
     given = {"source": source} if source else {}
-    given_teachers = tuple({"file": file, "mode": "frozen", "precision": case.precision} for file in teachers)
+    given_teachers = tuple(
+        {"file": file, "mode": "frozen", "precision": case.precision, "weight": weight} for file, weight in teachers
+    )
     document = {
         "project": {**sections.get("project", {}), "name": name, "seed": seed},
         "data": {**sections.get("data", {}), **given},

@@ -418,7 +418,7 @@ class RunSpec(_Section):
             )
         if recipe.FEATURES and spec.teacher_mirror:
             raise ValueError(f"{spec.method} compares feature maps, which have no mean over mirror images")
-        if getattr(recipe, "ASSISTANT", False) and self.student.file and not spec.assistant_arch:
+        if recipes.has_assistant(spec.method) and self.student.file and not spec.assistant_arch:
             raise ValueError("the student is a file, so name distill.assistant_arch, between student and teacher")
         return self
 

@@ -148,7 +148,7 @@ def forward(model: Any) -> Callable[[NDArray[np.float32]], Any]:
 
     shape = [None, *model.inputs[0].shape[1:]]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
     def run(inputs: Any) -> Any:
         return model(inputs, training=False)
 

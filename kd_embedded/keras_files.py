@@ -160,7 +160,7 @@ def _without_chance(document: Any) -> bytes:
 
 
 def _architecture(path: Path) -> Any:
-    """The layers' configuration as stored, parsed without Keras; None where the file is damaged."""
+    """The layers' configuration as stored, parsed without Keras. Raises ModelError where it is damaged or has none."""
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
@@ -177,9 +177,10 @@ def _to_float32(config: Any) -> bool:
     """Makes every floating-point dtype and policy in ``config`` float32; whether any was another."""
     changed = False
     for node in json_objects(config):
-        holder, key = (node["config"], "name") if node.get("class_name") == "DTypePolicy" else (node, "dtype")
-        if holder.get(key) in _OTHER_FLOATS:
-            holder[key], changed = "float32", True
+        given = node.get("dtype")
+        name = given["config"].get("name") if isinstance(given, dict) and "config" in given else given
+        if name in _OTHER_FLOATS:
+            node["dtype"], changed = "float32", True
     return changed
 
 

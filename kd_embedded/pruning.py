@@ -49,9 +49,7 @@ class Groups:
 
     def makers(self, group: int) -> list[Any]:
         """The convolutions and dense layers whose outputs are the channels of ``group``."""
-        return [
-            layer for layer in self.model.layers if _kind(layer) in _PRODUCERS and self.outputs[layer.name] == group
-        ]
+        return self._layers(group, _PRODUCERS)
 
     def passers(self, group: int) -> list[Any]:
         """The layers with a weight for each channel of ``group`` that they read and write: batch norm, depthwise."""
@@ -80,7 +78,7 @@ def groups(model: Any) -> Groups:
     of_tensor: dict[int, int] = {}
     for node in _in_order(model):
         layer, sources = node.operation, [of_tensor[id(tensor)] for tensor in node.input_tensors]
-        group = _passed(layer, sources)
+        group = _passed(node, sources)
         if group is not None:
             for source in sources:
                 parents[root(source)] = root(group)
@@ -92,7 +90,7 @@ def groups(model: Any) -> Groups:
             frozen |= set() if cuttable and _is_zero_at_zero(layer) else {group}
             frozen |= set() if cuttable else set(sources)
         if layer.name in found.outputs:  # called again, on other channels
-            frozen |= {group, found.outputs[layer.name], *sources}
+            frozen |= {group, found.outputs[layer.name], found.inputs[layer.name], *sources}
         if sources:
             found.inputs[layer.name] = sources[0]
         found.outputs[layer.name] = group
@@ -197,7 +195,7 @@ def _cut_weights(found: Groups, kept: Kept, layer: Any) -> list[NDArray[Any]]:
     elif _kind(layer) == "DepthwiseConv2D" and outs is not None:
         weights = [weights[0][:, :, outs], *(weight[outs] for weight in weights[1:])]
     elif _kind(layer) in ("BatchNormalization", "PReLU") and outs is not None:
-        weights = [weight[..., outs] for weight in weights]
+        weights = [weight if weight.shape[-1] == 1 else weight[..., outs] for weight in weights]  # 1: for all channels
     return weights
 
 
@@ -217,11 +215,16 @@ def _by_channel(layer: Any) -> list[Any]:
     return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
 
 
-def _passed(layer: Any, sources: list[int]) -> int | None:
-    """The group of the layer's output where it is that of its inputs; None for a new one."""
-    kind = _kind(layer)
+def _passed(node: Any, sources: list[int]) -> int | None:
+    """The group of the output of a layer's call where it is that of its inputs; None for a new one.
+
+    A join with a constant, as ``x + 1``, has one input and need not keep zeros; one channel joined to many is no group.
+    """
+    layer = node.operation
+    kind, channels = _kind(layer), {tensor.shape[-1] for tensor in node.input_tensors}
+    joins = kind in _JOINS and len(sources) > 1 and len(channels) == 1
     by_channel = kind != "DepthwiseConv2D" or (layer.depth_multiplier == 1 and _is_zero_at_zero(layer))
-    if (kind in _PASSES and by_channel) or kind in _JOINS or (kind == "Activation" and _is_zero_at_zero(layer)):
+    if (kind in _PASSES and by_channel) or joins or (kind == "Activation" and _is_zero_at_zero(layer)):
         return sources[0]
     return None
 

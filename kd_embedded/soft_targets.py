@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from kd_embedded import artifacts, cluster, distill, keras_files, tasks, teachers
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import sha256_bytes, sha256_file
-from kd_embedded.augment import Augmentation, Inputs
-from kd_embedded.config import FitSpec, RunSpec
+from kd_embedded.augment import Augmentation
+from kd_embedded.config import RunSpec
 from kd_embedded.distill import SoftTargets
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
@@ -52,11 +52,9 @@ def replayed(folder: Path, epochs: int) -> SoftTargets:
 
 def keep(
     folder: Path,
-    teacher: Teacher,
-    inputs: Inputs,
+    load: Callable[[], Teacher],
+    augmentation: Augmentation,
     train: NDArray[np.int64],
-    labelled: NDArray[np.bool_],
-    spec: FitSpec,
     epochs: int,
     progress: Progress,
     *,
@@ -64,14 +62,16 @@ def keep(
 ) -> None:
     """Writes the teacher's logits of ``epochs`` epochs of augmented inputs, ``dtype`` [n, C] each; those there stay.
 
-    ``inputs(positions)`` float32 [B, ...] are those of the training split, ``train`` int64 [n] its positions in Data.x,
-    ``labelled`` bool [n] says which have a label. ``folder`` is for these teacher, data and augmentation alone: name it
-    by a hash of them. Raises ModelError where the logits are not finite.
+    ``load`` gives the teacher, and is called where an epoch is missing; ``train`` int64 [n] are the positions in Data.x
+    of the training split. ``folder`` is for these teacher, data and augmentation alone: name it by a hash of them.
+    Raises ModelError where the logits are not finite.
     """
     for leftover in folder.glob(".kd-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     missing = _missing(folder, epochs, len(train), dtype)
-    augmentation = Augmentation(inputs, labelled, spec)
+    if not missing:
+        return
+    teacher = load()
     with progress.task("teacher's logits", epochs, epochs - len(missing)) as task:
         for epoch in missing:
             _store(folder, epoch, _of_epoch(teacher, augmentation, train, epoch, dtype))
@@ -100,15 +100,18 @@ def clean(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
     Computed once, then read from teacher_logits.npz. Raises ModelError where they are not finite.
     """
+    train, val = members(run)
+    return mean(run, train), mean(run, val)
+
+
+def mean(run: Run, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The ensemble's logits [n, C] where its members have ``found`` [M, n, C]."""
     weights, space = [spec.weight for spec in run.spec.teacher], run.spec.distill.ensemble
-    train, val = (
-        found[0] if len(found) == 1 else teachers.average(list(found), weights, space) for found in members(run)
-    )
-    return train, val
+    return found[0] if len(found) == 1 else teachers.average(list(found), weights, space)
 
 
-def members(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """As ``clean``, of each of the M teachers: float32 [M, n, C] and [M, m, C]."""
+def members(run: Run, ensemble: teachers.Ensemble | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As ``clean``, of each of the M teachers: float32 [M, n, C] and [M, m, C]; ``ensemble`` where it is loaded."""
     path, key = run.path(artifacts.TEACHER_LOGITS), _key(run, [])
     try:
         with np.load(path) as stored:
@@ -116,13 +119,15 @@ def members(run: Run) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
                 return stored["train"], stored["val"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    train, val = (_finite(np.concatenate(part, axis=1)) for part in _shards(run, key))
+    train, val = (_finite(np.concatenate(part, axis=1)) for part in _shards(run, key, ensemble))
     artifacts.write_npz(path, key=np.array(key), train=train, val=val)
     _forget_tasks(run)
     return train, val
 
 
-def _shards(run: Run, key: str) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+def _shards(
+    run: Run, key: str, ensemble: teachers.Ensemble | None
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """The members' logits of the training and of the validation split, in parts of some batches: [M, k, C] each."""
     parts = teach.splits(run)
     counts = [len(distill.batches(part)) for part in (parts.train, parts.val)]
@@ -132,7 +137,7 @@ def _shards(run: Run, key: str) -> tuple[list[NDArray[np.float32]], list[NDArray
         for val in (False, True)
         for first in firsts[val]
     ]
-    found = [each["logits"] for each in _spread(run, shard, jobs)]
+    found = [each["logits"] for each in _spread(run, shard, jobs, ensemble)]
     return found[: len(firsts[0])], found[len(firsts[0]) :]
 
 
@@ -155,9 +160,7 @@ def shard(*, key: str, val: bool, first: int, last: int, spec: str, base: str) -
 def epoch_shard(*, key: str, epoch: int, spec: str, base: str) -> dict[str, NDArray[Any]]:
     """As ``shard``, the ensemble's logits of all inputs as ``epoch`` shows them."""
     run, ensemble = _taken_up(key, spec, base)
-    samples = teach.samples(run)
-    augmentation = Augmentation(samples.train_inputs, samples.train_y >= 0, run.spec.distill)
-    return {"logits": _of_epoch(ensemble, augmentation, teach.splits(run).train, epoch, _dtype(run))}
+    return {"logits": _of_epoch(ensemble, _augmentation(run), teach.splits(run).train, epoch, _dtype(run))}
 
 
 _TAKEN_UP: dict[tuple[str, str, str], tuple[Run, teachers.Ensemble]] = {}
@@ -173,11 +176,13 @@ def _taken_up(key: str, spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
     return _TAKEN_UP[key, spec, base]
 
 
-def _spread(run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]]) -> list[Any]:
+def _spread(
+    run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]], ensemble: teachers.Ensemble | None = None
+) -> list[Any]:
     """The results of ``jobs``, done by the run's workers; what a killed run has is kept until ``_forget_tasks``."""
     spec, base = run.spec.model_dump_json(exclude_unset=True), str(run.base)
-    if jobs and not (run.workers or run.cluster):
-        _TAKEN_UP[jobs[0]["key"], spec, base] = run, teach.load_teachers(run)
+    if not (run.workers or run.cluster):
+        _TAKEN_UP[jobs[0]["key"], spec, base] = run, ensemble or teach.load_teachers(run)
     try:
         return cluster.run_tasks(
             function,
@@ -212,34 +217,45 @@ def of_run(run: Run, epochs: int = 0) -> tuple[SoftTargets, int]:
     spec = run.spec.distill
     if not spec.augments:
         return cached(clean(run)[0]), 0
-    key = _key(run, [spec.ensemble, *(each.weight for each in run.spec.teacher)])
-    kept = min(spec.cache_epochs, epochs or spec.epochs)
+    together = [spec.ensemble, *(each.weight for each in run.spec.teacher)] if len(run.spec.teacher) > 1 else []
+    key = _key(run, together)
     if run.workers or run.cluster:
-        _spread_epochs(run, key, kept)
-    return for_teacher(run, teach.load_teachers(run), key, kept)
+        _spread_epochs(run, key, _kept(run, epochs))
+    return for_teacher(run, lambda: teach.load_teachers(run), key, epochs)
 
 
 def _spread_epochs(run: Run, key: str, epochs: int) -> None:
     """Does what ``for_teacher`` would, by the run's workers, an epoch a task."""
     folder = _folder(run, key)
     missing = _missing(folder, epochs, len(teach.splits(run).train), _dtype(run))
+    if not missing:
+        return
     jobs = [{"key": folder.name, "epoch": epoch} for epoch in missing]
     for epoch, found in zip(missing, _spread(run, epoch_shard, jobs), strict=True):
         _store(folder, epoch, found["logits"])
     _forget_tasks(run)
 
 
-def for_teacher(run: Run, teacher: Teacher, key: str, epochs: int) -> tuple[SoftTargets, int]:
-    """As ``of_run``, for any teacher whose identity is ``key``; the logits of ``epochs`` epochs are kept, 0: none."""
-    spec, train = run.spec.distill, teach.splits(run).train
-    if not spec.augments:
-        return cached(_finite(distill.predict(teacher.logits, run.data.inputs, train))), 0
-    if not epochs:
-        return live(teacher, train), 0
-    folder, samples = _folder(run, key), teach.samples(run)
-    labelled = samples.train_y >= 0
-    keep(folder, teacher, samples.train_inputs, train, labelled, spec, epochs, run.progress, dtype=_dtype(run))
-    return replayed(folder, epochs), epochs
+def for_teacher(run: Run, load: Callable[[], Teacher], key: str, epochs: int = 0) -> tuple[SoftTargets, int]:
+    """As ``of_run``, for any teacher whose identity is ``key``; ``load`` gives it, and is called where it is asked."""
+    train, kept = teach.splits(run).train, _kept(run, epochs)
+    if not run.spec.distill.augments:
+        return cached(_finite(distill.predict(load().logits, run.data.inputs, train))), 0
+    if not kept:
+        return live(load(), train), 0
+    folder = _folder(run, key)
+    keep(folder, load, _augmentation(run), train, kept, run.progress, dtype=_dtype(run))
+    return replayed(folder, kept), kept
+
+
+def _kept(run: Run, epochs: int) -> int:
+    """How many epochs of augmented inputs have their logits kept, see ``of_run``."""
+    return min(run.spec.distill.cache_epochs, epochs or run.spec.distill.epochs)
+
+
+def _augmentation(run: Run) -> Augmentation:
+    samples = teach.samples(run)
+    return Augmentation(samples.train_inputs, samples.train_y >= 0, run.spec.distill)
 
 
 def _dtype(run: Run) -> Any:
@@ -252,20 +268,19 @@ def _folder(run: Run, key: str) -> Path:
     settings = {
         name: value for name, value in run.spec.distill.model_dump(mode="json").items() if name in _AUGMENTATION
     }
-    parts = [key, settings, run.spec.data.model_dump(mode="json"), _FORM]
+    parts = [key, settings, _FORM]
     return run.path(artifacts.SOFT_TARGETS) / sha256_bytes(json.dumps(parts).encode())[:16]
 
 
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")
 
 
-def _key(run: Run, more: list[object]) -> str:
-    """Hash of the teachers, of the data as models see them, and of their splits."""
+def _key(run: Run, more: Sequence[object]) -> str:
+    """Hash of the teachers and of what they are asked about."""
     files = [sha256_file(run.path(name)) for name in teach.files(run)]
     settings = [spec.model_dump(mode="json", exclude={"weight"}) for spec in run.spec.teacher]
-    data = [run.spec.data.model_dump(mode="json"), run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS))]
     mirror = ["mirror", run.spec.distill.ensemble] if run.spec.distill.teacher_mirror else []
-    return sha256_bytes(json.dumps([files, settings, data, mirror, more]).encode())
+    return sha256_bytes(json.dumps([files, settings, teach.data_key(run), mirror, more]).encode())
 
 
 def _file(epoch: int) -> str:

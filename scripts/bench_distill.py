@@ -28,9 +28,10 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import data, distill, keras_files, soft_targets, students, training
+from kd_embedded import data, distill, keras_files, metrics, soft_targets, students, training
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import to_json, write_json
+from kd_embedded.augment import Augmentation
 from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
 from kd_embedded.progress import Progress, Task
 from kd_embedded.teachers import keras as keras_teacher
@@ -141,22 +142,20 @@ class _Case:
         if name == "live, augmented":
             return soft_targets.live(KerasTeacher(self.teacher), self.splits.train), 0
         epochs = min(spec.cache_epochs, spec.epochs)
-        folder, teacher = Path(self.folder.name), KerasTeacher(self.teacher)
+        folder, samples, train = Path(self.folder.name), self.samples, self.splits.train
         began = time.perf_counter()
-        samples, train = self.samples, self.splits.train
-        soft_targets.keep(folder, teacher, samples.train_inputs, train, samples.train_y >= 0, spec, epochs, Progress())
+        augmentation = Augmentation(samples.train_inputs, samples.train_y >= 0, spec)
+        soft_targets.keep(folder, lambda: KerasTeacher(self.teacher), augmentation, train, epochs, Progress())
         self.keeping = self.keeping or (time.perf_counter() - began) / epochs
         return soft_targets.replayed(folder, epochs), epochs
 
     def scores(self, model: Any, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of ``model``, float32 [N, C]."""
-        forward = distill.forward(model)
-        return distill.predict(lambda inputs, _: forward(inputs).numpy(), self.data.inputs, indices)
+        return distill.predict(KerasTeacher(model).logits, self.data.inputs, indices)
 
     def accuracy(self, model: Any) -> float:
         test = self.splits.test
-        logits = self.scores(model, test)
-        return float((logits.argmax(1) == self.data.y[test]).mean())
+        return metrics.accuracy(metrics.predicted_classes(self.scores(model, test)), self.data.y[test])
 
 
 def _accuracies(case: _Case, seeds: int) -> dict[str, Any]:

@@ -17,28 +17,26 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from kd_embedded import artifacts, emulate, golden, interpreters, metrics, stages
-from kd_embedded.config import RunSpec
+from kd_embedded import artifacts, emulate, metrics, stages
+from kd_embedded.config import RunSpec, parse_config
 from kd_embedded.cores import load_core
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
-from kd_embedded.stages import teach
-from kd_embedded.tflite.read import parse_model
+from kd_embedded.stages import quantize, teach
 
 _STAGES = ("plan", "teach", "distill", "quantize")
 _FIGURES = ("bytes", "macs", "instructions", "accuracy")
 
 
 def _spec(arch: str, width: float, prune: float, seed: int, epochs: int, out: str) -> RunSpec:
-    return RunSpec.model_validate(
-        {
-            "project": {"seed": seed, "out": out, "boards": ["nano33ble"]},
-            "student": {"arch": arch, "width": width, "prune": prune},
-            "distill": {"epochs": epochs},
-            "quantize": {"qat_epochs": max(1, epochs // 10)},
-            "codegen": {"engine": "aot"},
-        }
-    )
+    document = {
+        "project": {"seed": seed, "out": out, "boards": ["nano33ble"]},
+        "student": {"arch": arch, "width": width, "prune": prune},
+        "distill": {"epochs": epochs},
+        "quantize": {"qat_epochs": max(1, epochs // 10)},
+        "codegen": {"engine": "aot"},
+    }
+    return parse_config(document, out)
 
 
 def _measure(spec: RunSpec, work: Path) -> dict[str, float]:
@@ -48,9 +46,8 @@ def _measure(spec: RunSpec, work: Path) -> dict[str, float]:
         for name in _STAGES:
             run.execute(stages.stage(name))
         model = run.path(artifacts.STUDENT_INT8).read_bytes()
-        test, quant = teach.splits(run).test, parse_model(model, "student").input.quant
-        assert quant is not None  # full int8
-        outputs = interpreters.run_int8("reference", model, golden.quantize(run.data.inputs(test), quant))
+        test = teach.splits(run).test
+        outputs = quantize.real_outputs(run, model, test)
         right = metrics.accuracy(metrics.predicted_classes(outputs), run.data.y[test])
     emulated = emulate.emulate_model(model, "student", load_core("cortex-m4"), 1)
     return {

@@ -163,9 +163,14 @@ def _examination(**changes: Any) -> dict[str, Any]:
     ("changes", "classes", "name", "why"),
     [
         ({}, 10, "kd_ls", "90.0 % confident"),
-        ({"confidence": 0.79}, 10, "kd", "79.0 % confident of the training samples and of no other size"),
+        ({"confidence": 0.79}, 10, "kd", "79.0 % confident of the training samples, and has 10 times"),
         ({"confidence": 0.79, "parameters": 50_000}, 10, "kd_ls", "50 times the student's parameters"),
-        ({"confidence": 0.79, "parameters": None}, 10, "kd", "79.0 %"),
+        (
+            {"confidence": 0.79, "parameters": None},
+            10,
+            "kd",
+            "and of unknown size",
+        ),
         ({"parameters": 50_000}, 2, "kd", "two classes"),
     ],
 )

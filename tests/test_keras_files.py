@@ -1,5 +1,6 @@
 """Models on disk: safe loading, the same bytes for the same model, logits whatever the file gives."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,18 @@ def test_a_model_saved_with_another_precision_computes_in_float32(tmp_path: Path
     for found, wrote in zip(loaded.get_weights(), model.get_weights(), strict=True):
         assert np.array_equal(found, wrote.astype(np.float32))
     np.testing.assert_allclose(loaded(x), np.asarray(model(x), np.float32), atol=0.02)
+
+
+def test_a_file_of_keras_2_with_mixed_precision_computes_in_float32(tmp_path: Path) -> None:
+    """There a policy is an object that Keras 3 has no class for."""
+    import h5py
+
+    path = tmp_path / "own.h5"
+    model = _model()
+    model.save(path)
+    with h5py.File(path, "r+") as stored:
+        config = json.loads(stored.attrs["model_config"])
+        for layer in config["config"]["layers"][1:]:
+            layer["config"]["dtype"] = {"class_name": "Policy", "config": {"name": "mixed_float16"}}
+        stored.attrs["model_config"] = json.dumps(config)
+    assert np.array_equal(keras_files.load(path)(_X), model(_X))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kills import KilledError
 
 from kd_embedded import keras_files, pruning, students, training
 from kd_embedded.config import DistillSpec, StudentSpec
@@ -133,22 +134,54 @@ def test_a_sequential_model_from_a_file_is_cut(tmp_path: Path) -> None:
     assert [layer.filters for layer in small.layers if isinstance(layer, layers.Conv2D)] == [4, 3]
 
 
-@pytest.mark.parametrize("behind", ["BatchNormalization", "PReLU"])
-def test_layers_of_a_users_own_model_let_pruned_channels_go(behind: str) -> None:
+def _called_on_two(x: Any) -> Any:
+    from keras import layers
+
+    shared = layers.Conv2D(8, 1)
+    return layers.Add()([shared(x), shared(layers.Conv2D(8, 1)(x))])
+
+
+def _behind(name: str, x: Any) -> Any:
+    from keras import layers
+
+    return {
+        "batch norm without scale": lambda: layers.BatchNormalization(scale=False)(x),
+        "a slope for each value": lambda: layers.PReLU()(x),
+        "a slope for all channels": lambda: layers.PReLU(shared_axes=[1, 2, 3])(x),
+        "a layer called on two": lambda: _called_on_two(x),
+        "a constant added": lambda: x + 1.0,
+        "itself added": lambda: x + x,
+        "one channel added to all": lambda: layers.Add()([x, layers.Conv2D(1, 1)(x)]),
+    }[name]()
+
+
+@pytest.mark.parametrize(
+    ("behind", "share"),
+    [
+        ("batch norm without scale", 0.7),
+        ("a slope for each value", 0.7),
+        ("a slope for all channels", 0.7),
+        ("a layer called on two", 0.999),
+        ("a constant added", 0.999),
+        ("itself added", 0.7),
+        ("one channel added to all", 0.999),
+    ],
+)
+def test_layers_of_a_users_own_model_let_pruned_channels_go(behind: str, share: float) -> None:
+    """Where a channel that is zero does not stay so, or cannot be told, it stays; another layer is cut then."""
     import keras
     from keras import layers
 
     inputs = keras.Input(_SHAPE)
-    x = layers.Conv2D(8, 3)(inputs)
-    x = layers.BatchNormalization(scale=False)(x) if behind == "BatchNormalization" else layers.PReLU()(x)
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    x = _behind(behind, layers.Conv2D(8, 3)(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(5, 3)(x))
     model = keras.Model(inputs, layers.Dense(3)(x))
     generator = np.random.default_rng(1)
     for variable in model.variables:
         variable.assign(generator.uniform(0.5, 2.0, variable.shape))
     pruning.after_step(model, epochs=10, final=0.5)(model, 10.0)
     small = pruning.removed(model)
-    assert small.count_params() < 0.7 * model.count_params()
+    assert small.count_params() < share * model.count_params()
     assert np.allclose(small(_x()), model(_x()), atol=1e-3, rtol=1e-5)
 
 
@@ -164,9 +197,6 @@ def test_training_prunes_and_a_fit_that_was_killed_prunes_the_same(tmp_path: Pat
     x = _x(64)
     y = np.arange(64) % 10
     samples = training.Samples(lambda at: x[at], y, np.ones(64, np.float32), lambda at: x[at], y)
-
-    class KilledError(Exception):
-        pass
 
     def fit(name: str, kill_after: float = 99.0) -> Any:
         student = students.build(StudentSpec(arch="tiny_cnn"), _SHAPE, 10, 1, Path())

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kills import KilledError
 
 from kd_embedded import artifacts, data, golden, keras_files, quantize, reference, training
 from kd_embedded.config import parse_config
@@ -107,9 +108,6 @@ def test_fine_tuning_moves_the_weights_and_keeps_the_ranges(distilled: Path) -> 
 
 
 def test_a_run_that_was_killed_ends_in_the_same_bytes(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class KilledError(Exception):
-        pass
-
     run = _run(distilled)
     student = keras_files.load(run.path(artifacts.STUDENT))
     whole = stage.models(run, student)["qat"]

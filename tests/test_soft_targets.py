@@ -43,7 +43,7 @@ class _Linear:
 
 
 def _keep(folder: Path, teacher: _Linear, epochs: int = 3) -> None:
-    soft_targets.keep(folder, teacher, _inputs, _TRAIN, _LABELLED, _SPEC, epochs, Progress())
+    soft_targets.keep(folder, lambda: teacher, Augmentation(_inputs, _LABELLED, _SPEC), _TRAIN, epochs, Progress())
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

@@ -97,7 +97,8 @@ def _context(name: str, made: Program, board: Board) -> dict[str, object]:
         "engine_text": literals.string(about),
         "engine_comment": "C code compiled from it ahead of time",
         "engine_notes": f"{_NOTES}{_EMULATED.format(where=where)}".rstrip("\n").split("\n"),
-        "arena_planned": True,
+        "engine_whose": "The engine's",
+        "arena_comment": ["The memory planned for the tensors; all of it is used, so both figures are the same."],
         "allowance_measured": False,
         "loop_stack_bytes": 0,
     }

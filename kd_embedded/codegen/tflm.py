@@ -23,6 +23,10 @@ _NOTES = (
     "`arena_used_bytes` in the answer to `info` is what the prepared model holds; it leaves out what is needed only",
     "while preparing, so do not size an arena by it.",
 )
+_ARENA = (
+    "The memory set aside for the tensors, and how much of it the library says it uses.",
+    "The second figure leaves out what is needed only while the model is being prepared: do not size an arena by it.",
+)
 
 
 def checked_graph(data: bytes, where: str) -> Graph:
@@ -99,7 +103,8 @@ def _context(data: bytes, graph: Graph, board: Board, arena: Arena, fitted: Fit,
         "library_comment": literals.comment(library.title),
         "engine_comment": literals.comment(library.title),
         "engine_notes": _NOTES,
-        "arena_planned": False,
+        "engine_whose": "The library's",
+        "arena_comment": _ARENA,
         "allowance_measured": board.allowance.measured,
         "loop_stack_bytes": board.firmware.loop_stack_bytes,
         "library_include": library.include,

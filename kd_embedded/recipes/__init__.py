@@ -75,6 +75,11 @@ def get(name: str) -> Recipe:
     return cast(Recipe, importlib.import_module(f"{__name__}.{name}"))
 
 
+def has_assistant(name: str) -> bool:
+    """Whether the student learns from an assistant that learnt from the teacher."""
+    return bool(getattr(get(name), "ASSISTANT", False))
+
+
 def parameters(name: str, given: Mapping[str, float]) -> dict[str, float]:
     """All parameters of the recipe ``name``: its defaults, and over them those ``given``.
 

@@ -20,11 +20,13 @@ def choose(examination: Mapping[str, Any], classes: int, parameters: int) -> tup
     if classes == 2:
         return "kd", "two classes"
     sizes = [teacher["parameters"] for teacher in examination["teachers"]]
-    ratio = sum(sizes) / parameters if all(sizes) else 0.0
     confidence = examination["ensemble"]["train"]["confidence"]
     sure = f"the teacher is {100 * confidence:.1f} % confident of the training samples"
     if confidence >= SURE:
         return "kd_ls", sure
+    if not all(sizes):
+        return "kd", f"{sure}, and of unknown size"
+    ratio = sum(sizes) / parameters
     if ratio >= LARGER:
         return "kd_ls", f"the teacher has {ratio:.0f} times the student's parameters"
-    return "kd", f"{sure} and of no other size by far"
+    return "kd", f"{sure}, and has {ratio:.0f} times the student's parameters"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kd_embedded import artifacts, distill, keras_files, pruning, recipes, soft_targets, tasks, training
-from kd_embedded.artifacts import sha256_file
+from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import StudentSpec
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.recipes._auto import choose
@@ -22,7 +23,7 @@ def work(run: Run) -> None:
         run.notes = {"recipe": name, "why": why}
         if why:
             run.progress.say(f"  {name}: {why}")
-        if _has_assistant(name):
+        if recipes.has_assistant(name):
             _teach_assistant(run)
     prune, epochs = run.spec.student.prune, run.spec.distill.epochs
     after_step, best_from = (
@@ -55,15 +56,15 @@ def objective(run: Run, name: str, *, fine_tuned: int = 0) -> training.Objective
 
     One that is ``fine_tuned`` for some epochs has no feature maps any more: plain distillation replaces such a recipe.
     """
-    spec, maps, epochs = run.spec.distill, None, 0
+    spec, maps = run.spec.distill, None
     if spec.alpha == 0.0:
         return training.Objective()
     if recipes.get(name).FEATURES:
         if fine_tuned:
-            name, epochs = "kd", fine_tuned
+            name = "kd"
         else:
             maps = distill.Features(teach.load_teachers(run).model, spec.student_layers, spec.teacher_layers)
-    soft, period = (None, 0) if maps else _soft_targets(run, name, epochs)
+    soft, period = (None, 0) if maps else _soft_targets(run, name, fine_tuned)
     return training.Objective(
         soft,
         spec.alpha,
@@ -76,15 +77,11 @@ def objective(run: Run, name: str, *, fine_tuned: int = 0) -> training.Objective
 
 
 def _soft_targets(run: Run, name: str, epochs: int) -> tuple[distill.SoftTargets, int]:
-    if not _has_assistant(name):
+    if not recipes.has_assistant(name):
         return soft_targets.of_run(run, epochs)
-    path, spec = run.path(artifacts.ASSISTANT), run.spec.distill
-    assistant = KerasTeacher(keras_files.load(path))
-    return soft_targets.for_teacher(run, assistant, sha256_file(path), min(spec.cache_epochs, spec.epochs))
-
-
-def _has_assistant(name: str) -> bool:
-    return bool(getattr(recipes.get(name), "ASSISTANT", False))
+    path = run.path(artifacts.ASSISTANT)
+    key = sha256_bytes(json.dumps([sha256_file(path), teach.data_key(run)]).encode())
+    return soft_targets.for_teacher(run, lambda: KerasTeacher(keras_files.load(path)), key, epochs)
 
 
 def _teach_assistant(run: Run) -> None:
@@ -128,7 +125,7 @@ def _fit(
 
 
 def _writes(run: Run) -> tuple[str, ...]:
-    assisted = _has_assistant(run.notes.get("recipe", "kd"))
+    assisted = recipes.has_assistant(run.notes.get("recipe", "kd"))
     return (artifacts.STUDENT, artifacts.STUDENT_HISTORY, *((artifacts.ASSISTANT,) if assisted else ()))
 
 
@@ -140,7 +137,7 @@ STAGE = Stage(
         *((artifacts.EXAMINATION,) if run.spec.distill.method == "auto" else ()),
     ),
     writes=_writes,
-    files=lambda run: tuple(filter(None, (run.spec.student.file,))),
+    files=plan.own_files,
     work=work,
     needs_data=True,
 )

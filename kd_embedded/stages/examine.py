@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, tasks, training
+from kd_embedded import artifacts, examine, keras_files, metrics, soft_targets, tasks, teachers, training
 from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.pipeline import Run, Stage
@@ -27,14 +27,17 @@ def work(run: Run) -> None:
     splits = {"train": parts.train, "val": parts.val}
     kept = {name: np.flatnonzero(run.data.y[part] >= 0) for name, part in splits.items()}
     labelled = {name: part[kept[name]] for name, part in splits.items()}
-    logits = {name: found[kept[name]] for name, found in zip(splits, soft_targets.clean(run), strict=True)}
+    loaded = teach.load_teachers(run)
+    found = soft_targets.members(run, loaded)
+    members = {name: split[:, kept[name]] for name, split in zip(splits, found, strict=True)}
+    logits = {name: soft_targets.mean(run, split) for name, split in members.items()}
     if run.data.task != tasks.CLASSIFICATION:
-        _tell(run, _of_numbers(run, logits, kept, labelled))
+        _tell(run, _of_numbers(run, loaded, members, logits, labelled))
         return
     soft = examine.soft_targets(logits["train"], run.data.y[labelled["train"]], run.spec.distill.temperature)
     ensemble = {**_figures(logits, labelled, run), "soft_targets": soft}
     document: dict[str, Any] = {
-        "teachers": list(_teachers(run, kept, lambda logits: _figures(logits, labelled, run))),
+        "teachers": _teachers(run, loaded, members, lambda logits: _figures(logits, labelled, run)),
         "ensemble": ensemble,
         "student_probe": _probe(run),
         "data": _data(run, logits, labelled, ensemble),
@@ -50,7 +53,9 @@ def _tell(run: Run, document: dict[str, Any]) -> None:
         run.progress.say(f"  warning: {warning}")
 
 
-def _of_numbers(run: Run, logits: Logits, kept: Positions, labelled: Positions) -> dict[str, Any]:
+def _of_numbers(
+    run: Run, loaded: teachers.Ensemble, members: Logits, logits: Logits, labelled: Positions
+) -> dict[str, Any]:
     """The document where there are no classes: the teachers' errors, and samples that are in the data twice."""
     found, units = run.data, None if run.data.targets is None else teach.units(run)
 
@@ -61,7 +66,7 @@ def _of_numbers(run: Run, logits: Logits, kept: Positions, labelled: Positions) 
     copies, _ = examine.duplicates(found.x, np.zeros_like(found.y), parts)
     document: dict[str, Any] = {
         "task": found.task,
-        "teachers": list(_teachers(run, kept, figures)),
+        "teachers": _teachers(run, loaded, members, figures),
         "ensemble": figures(logits),
         "student_probe": None,
         "data": {"samples": {name: len(part) for name, part in parts.items()}, "duplicates": copies},
@@ -96,13 +101,18 @@ def _figures(logits: Logits, indices: Positions, run: Run) -> dict[str, Any]:
     }
 
 
-def _teachers(run: Run, kept: Positions, figures: Callable[[Logits], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Name and parameters of each, and the ``figures`` of its outputs for the samples that are ``kept`` of a split."""
-    found = soft_targets.members(run)
-    for number, (spec, member) in enumerate(zip(run.spec.teacher, teach.load_teachers(run).members, strict=True)):
-        logits = {name: split[number, kept[name]] for name, split in zip(kept, found, strict=True)}
-        parameters = None if member.model is None else int(member.model.count_params())
-        yield {"name": _name(spec), "parameters": parameters, **figures(logits)}
+def _teachers(
+    run: Run, loaded: teachers.Ensemble, members: Logits, figures: Callable[[Logits], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Name, parameters and ``figures`` of each, whose logits for a split are those in ``members`` [M, n, C]."""
+    return [
+        {
+            "name": _name(spec),
+            "parameters": None if member.model is None else int(member.model.count_params()),
+            **figures({name: logits[number] for name, logits in members.items()}),
+        }
+        for number, (spec, member) in enumerate(zip(run.spec.teacher, loaded.members, strict=True))
+    ]
 
 
 def _name(spec: TeacherSpec) -> str:
@@ -123,9 +133,9 @@ def _probe(run: Run) -> dict[str, Any] | None:
     shared = {name: getattr(spec, name) for name in FitSpec.model_fields}
     settings = FitSpec.model_validate({**shared, "epochs": epochs, "patience": 0})
     read = [
-        *(settings.model_dump(mode="json"), run.spec.student.model_dump(mode="json"), seed, run.data_fingerprint),
-        run.spec.data.model_dump(mode="json"),
-        *(sha256_file(path) for path in (run.path(artifacts.SPLITS), *_own_files(run))),
+        *(settings.model_dump(mode="json"), run.spec.student.model_dump(mode="json"), seed),
+        teach.data_key(run),
+        *(sha256_file(artifacts.locate(run.base, name)) for name in plan.own_files(run)),
     ]
     key = sha256_bytes(json.dumps(read, sort_keys=True).encode())
     known = _known_probe(run)
@@ -143,10 +153,6 @@ def _probe(run: Run) -> dict[str, Any] | None:
         title="probe on labels alone",
     )
     return {"epochs": epochs, "val_accuracy": history[-1]["val_accuracy"], "key": key}
-
-
-def _own_files(run: Run) -> list[Any]:
-    return [artifacts.locate(run.base, run.spec.student.file)] if run.spec.student.file else []
 
 
 def _known_probe(run: Run) -> dict[str, Any] | None:
@@ -212,7 +218,7 @@ STAGE = Stage(
     sections=("data", "teacher", "student", "examine", "distill"),
     reads=lambda run: (artifacts.SPLITS, *teach.files(run)),
     writes=lambda run: (artifacts.EXAMINATION,),
-    files=lambda run: tuple(filter(None, (run.spec.student.file,))),
+    files=plan.own_files,
     work=work,
     needs_data=True,
 )

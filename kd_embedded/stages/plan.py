@@ -141,6 +141,11 @@ def _largest_width(run: Run) -> float:
     return low / 20
 
 
+def own_files(run: Run) -> tuple[str, ...]:
+    """The user's file of the student, where it is one."""
+    return tuple(filter(None, (run.spec.student.file,)))
+
+
 def _tell(run: Run, document: Mapping[str, Any]) -> None:
     run.progress.say(
         f"  {document['student']}: {document['parameters']} parameters, {document['macs']} MACs, "
@@ -157,7 +162,7 @@ STAGE = Stage(
     name="plan",
     sections=("project", "data", "student", "quantize", "codegen", "budgets"),
     writes=lambda run: (artifacts.SPLITS, artifacts.PLAN),
-    files=lambda run: tuple(filter(None, (run.spec.student.file,))),
+    files=own_files,
     work=work,
     needs_data=True,
     needs_boards="chosen",

@@ -30,6 +30,11 @@ def splits(run: Run) -> data.Splits:
         return data.Splits(stored["train"], stored["val"], stored["test"])
 
 
+def data_key(run: Run) -> list[Any]:
+    """What the data are as models see them, and their splits: JSON, for hashes of what follows from them."""
+    return [run.spec.data.model_dump(mode="json"), run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS))]
+
+
 def samples(run: Run) -> training.Samples:
     """Training and validation samples of the run."""
     found, parts = run.data, splits(run)
@@ -106,9 +111,8 @@ def _own_key(run: Run, index: int) -> str:
     """Hash of what one teacher follows from: not its weight in an ensemble, nor the other teachers."""
     spec = run.spec.teacher[index]
     sources = [hash_path(artifacts.locate(run.base, name)) for name in teachers.kind(spec.kind).files(spec)]
-    data = [run.spec.data.model_dump(mode="json"), run.data_fingerprint, sha256_file(run.path(artifacts.SPLITS))]
     settings = [spec.model_dump(mode="json", exclude={"weight"}), run.spec.project.seed, files(run)[index]]
-    return sha256_bytes(json.dumps([settings, sources, data]).encode())
+    return sha256_bytes(json.dumps([settings, sources, data_key(run)]).encode())
 
 
 def _known(run: Run) -> dict[str, training.History]:
