@@ -461,7 +461,9 @@ def parse_config(document: Mapping[str, Any], where: str) -> RunSpec:
 
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
-    problems = error.errors(include_url=False)
+    found = error.errors(include_url=False)
+    inner = {each["loc"][:depth] for each in found for depth in range(len(each["loc"]))}
+    problems = [each for each in found if each["loc"] not in inner]  # a list short of what is wrong in it is no other
     first = problems[0]
     parts = first["loc"]
     place = ".".join(f"[{part + 1}]" if isinstance(part, int) else part for part in parts).replace(".[", "[")
@@ -471,7 +473,9 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ").replace("Tuple", "List").removesuffix(", not 0")
     given = first["input"]
     shown = f", not {json.dumps(given)}" if isinstance(given, str | int | float | bool) else ""
-    told = f"{message[:1].lower()}{message[1:]}{shown}{more}"
+    if first["type"] != "value_error":  # pydantic's own words
+        message = f"{message[:1].lower()}{message[1:]}"
+    told = f"{message}{shown}{more}"
     return ConfigError(f"{place}: {told}" if place else told, where=where)
 
 

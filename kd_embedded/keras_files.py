@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -47,7 +48,7 @@ def load(path: Path, *, allow_lambda: bool = False) -> Any:
         raise ModelError(
             "has a Lambda layer, which runs code stored in the file",
             where=where,
-            todo="set allow_lambda = true for this teacher if you trust its author, or use a standard layer",
+            todo="use a standard layer; a teacher whose author you trust may have it with allow_lambda = true",
         )
     import keras
 
@@ -57,9 +58,8 @@ def load(path: Path, *, allow_lambda: bool = False) -> Any:
                 path = _with_architecture(path, architecture, Path(folder) / path.name)
             return keras.saving.load_model(path, compile=False, safe_mode=not allow_lambda)
     except Exception as error:  # Keras raises whatever a layer's constructor raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        todo = "save it with Keras 3, of standard layers alone"
-        raise ModelError(f"cannot be loaded: {reason}", where=where, todo=todo) from None
+        todo = 'save it with Keras 3, of standard layers alone; a teacher may be kind = "python", or a SavedModel'
+        raise ModelError(f"cannot be loaded: {_reason(error)}", where=where, todo=todo) from None
 
 
 def save(model: Any, path: Path) -> None:
@@ -81,15 +81,16 @@ def check_fits(model: Any, input_shape: tuple[int, ...], classes: int, where: st
     check_input(model, input_shape, where)
     gives = tuple(model.outputs[0].shape[1:])
     if gives != (classes,):
+        two = "end it in two logits: 0, and the one it has before its sigmoid"
         raise ModelError(
             f"gives {gives[0] if len(gives) == 1 else gives} {noun}, the data has {classes}",
             where=where,
-            todo=f"use a model of the same {noun}",
+            todo=two if (gives, classes) == ((1,), 2) else f"use a model of the same {noun}",
         )
 
 
 def check_input(model: Any, input_shape: tuple[int, ...], where: str) -> None:
-    """Raises ModelError unless ``model`` has one input, of shape [N, *input_shape], and one output."""
+    """Raises ModelError unless ``model`` has one input, float32 [N, *input_shape], and one output, for any N."""
     if not getattr(model, "inputs", None):
         raise ModelError(
             "has no fixed input shape", where=where, todo="begin it with keras.Input(shape) and save it again"
@@ -105,6 +106,23 @@ def check_input(model: Any, input_shape: tuple[int, ...], where: str) -> None:
     wants = tuple(model.inputs[0].shape[1:])
     if len(wants) != len(input_shape) or any(w not in (None, g) for w, g in zip(wants, input_shape, strict=True)):
         raise ModelError(f"takes inputs of shape {wants}, the data has {input_shape}", where=where, todo="match them")
+    if model.inputs[0].dtype != "float32":
+        todo = "begin it with a float32 keras.Input; for a teacher that wants 0 to 255 set input_scale = 255.0"
+        raise ModelError(f"takes {model.inputs[0].dtype} inputs, and is given float32", where=where, todo=todo)
+    _check_names(model, where)
+    try:
+        model(np.zeros((2, *input_shape), np.float32), training=False)
+    except Exception as error:  # TensorFlow raises whatever a kernel raises
+        todo = "save it with a free batch size, and try it on two inputs"
+        raise ModelError(f"fails on a batch of two inputs: {_reason(error)}", where=where, todo=todo) from None
+
+
+def _check_names(model: Any, where: str) -> None:
+    """Raises ModelError at a name that TensorFlow refuses as a scope; the other backends of Keras take any."""
+    for layer in model._flatten_layers():
+        if not re.fullmatch(r"[\w.>/-]+", layer.name, re.ASCII):
+            todo = "rename it, to letters, digits and _, and save it again"
+            raise ModelError(f"has a layer or model called {layer.name!r}", where=where, todo=todo)
 
 
 def as_logits(model: Any, outputs: Literal["auto", "logits", "probabilities"]) -> Any:
@@ -113,39 +131,68 @@ def as_logits(model: Any, outputs: Literal["auto", "logits", "probabilities"]) -
 
     if outputs == "logits":
         return model
-    last = model.layers[-1]
+    last, nodes = _last(model)
     activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax
+    if len(nodes) == 1 and (
+        isinstance(last, keras.layers.Softmax)
+        or (isinstance(last, keras.layers.Activation) and activation is keras.activations.softmax)
     ):
-        return keras.Model(model.inputs, last.input, name=model.name)
-    if activation is keras.activations.softmax:
+        return keras.Model(model.inputs[0], nodes[0].input_tensors[0], name=model.name)
+    if len(nodes) == 1 and activation is keras.activations.softmax:
         last.activation = keras.activations.linear
         return model
     if outputs == "auto":
         return model
     logits = keras.ops.log(keras.ops.clip(model.outputs[0], 1e-7, 1.0))
-    return keras.Model(model.inputs, logits, name=model.name)
+    return keras.Model(model.inputs[0], logits, name=model.name)
+
+
+def _last(model: Any) -> tuple[Any, list[Any]]:
+    """The layer or operation that gives the output of ``model``, and its calls in it, Keras' nodes."""
+    last = model.outputs[0]._keras_history.operation
+    graph = getattr(model, "_functional", model)  # of a Sequential
+    return last, [node for nodes in graph._nodes_by_depth.values() for node in nodes if node.operation is last]
 
 
 def check_logits(model: Any, inputs: NDArray[np.float32], where: str, todo: str) -> None:
     """Raises ModelError where ``model`` gives probabilities for ``inputs`` [N, ...]: logits are expected of it."""
+    import keras
+
+    if getattr(_last(model)[0], "activation", None) is keras.activations.sigmoid:
+        raise ModelError("ends in a sigmoid, and logits are needed", where=where, todo=todo)
     outputs = np.asarray(model(inputs, training=False))
     if (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1.0, atol=1e-3):
         raise ModelError("gives probabilities, and logits are needed", where=where, todo=todo)
 
 
 def fresh_weights(model: Any, seed: int) -> Any:
-    """The architecture of ``model`` with new weights from ``seed``."""
+    """The architecture of ``model`` with new weights from ``seed``, all trainable; what layers adapted to stays."""
     import keras
 
     keras.utils.set_random_seed(seed)
     try:
-        return keras.models.clone_model(model)
+        fresh = keras.models.clone_model(model)
     except Exception as error:  # a layer that cannot be made from its own configuration, a Lambda above all
         reason = str(error).strip().splitlines()[0][:100]
         todo = 'use mode = "finetune" or "frozen"'
         raise ModelError(f"cannot be built anew: {reason}", where=model.name, todo=todo) from None
+    for old, new in zip(model._flatten_layers(), fresh._flatten_layers(), strict=True):
+        new.trainable = True
+        if isinstance(old, keras.layers.Normalization):
+            new.set_weights(old.get_weights())
+            new.finalize_state()
+    return fresh
+
+
+def _reason(error: Exception) -> str:
+    """A line of ``error``, or of what led to it: Keras names what it cannot find at the end of a page."""
+    text = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        text, cause = f"{cause}\n{text}", cause.__cause__ or cause.__context__
+    found = re.search(r"(Could not locate|Unrecognized keyword|Unknown layer|Could not deserialize)[^\n]*", text)
+    lines = (found[0] if found else str(error).strip() or type(error).__name__).splitlines()
+    return lines[0].split(". ")[0][:160]
 
 
 def _without_chance(document: Any) -> bytes:
@@ -164,13 +211,15 @@ def _architecture(path: Path) -> Any:
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
+                config = json.loads(archive.read("config.json"))
+            return {key: value for key, value in config.items() if key != "compile_config"}  # losses, metrics
         import h5py
 
         with h5py.File(path, "r") as stored:
             return json.loads(stored.attrs["model_config"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise ModelError("is damaged or holds no model", where=str(path), todo="save the whole model again") from None
+        todo = "save the whole model, with model.save(...)"
+        raise ModelError("is damaged, or holds weights alone", where=str(path), todo=todo) from None
 
 
 def _to_float32(config: Any) -> bool:

@@ -67,7 +67,7 @@ def groups(model: Any) -> Groups:
     import keras
 
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     found, parents, frozen = Groups(model), dict[int, int](), set[int]()
 
     def root(group: int) -> int:

@@ -113,7 +113,7 @@ def fit(model: Any, units: Units | None, train: Callable[[Any], History], *, fre
     dense = _last_dense(model)
     if dense is None:
         scaled = keras.layers.Rescaling((1 / units.std).tolist(), (-units.mean / units.std).tolist(), name="standard")
-        return train(keras.Model(model.inputs, scaled(model.outputs[0])))
+        return train(keras.Model(model.inputs[0], scaled(model.outputs[0])))
     if not fresh:
         dense.kernel.assign(dense.kernel.numpy() / units.std)
         dense.bias.assign(units.standardized(dense.bias.numpy()))

@@ -168,14 +168,14 @@ def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
     assert first.exit_code == 0, first.output
     teacher = work / "digits" / "shared" / "teacher.keras"
     places = ["--work", str(tmp_path / "more"), "--results", str(tmp_path / "results")]
-    given = ["--teacher", str(teacher), "--teacher", str(teacher), "--qat-epochs", "0"]
+    given = ["--teacher", str(teacher), "--teacher", str(teacher), "--weight", "0.5", "--qat-epochs", "0"]
     done = CliRunner().invoke(script.main, [*given, "--recipes", "auto", "--recipes", "hints", *places])
     assert done.exit_code == 0, done.output
     cells = [read_json(path) for path in (tmp_path / "more" / "digits" / "cells").glob("*.json")]
     (cell,), (refused,) = ([each for each in cells if ("refused" in each) is no] for no in (False, True))
     assert refused["recipe"] == "hints" and "feature maps of one Keras model" in refused["refused"]
     first_member, second_member = cell["teacher_sha256"].split("+")
-    assert first_member == second_member
+    assert first_member.removeprefix("0.5*") == second_member.removeprefix("1*")
     rows = read_json(tmp_path / "results" / "students.json")
     assert {row["recipe"] for row in rows} == {"auto", cell["recipe"]}
     assert all(row["used"] == [cell["recipe"]] for row in rows)
@@ -185,6 +185,7 @@ def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--data", "cifar10"], "--cifar goes with --data cifar10"),
+        (["--weight", "2"], "more --weight than --teacher"),
         (["--recipes", "kdd"], "kdd is none of"),
         (["--students", "resnet8"], "resnet8 is none of"),
     ],

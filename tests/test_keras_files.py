@@ -52,8 +52,8 @@ def test_a_lambda_layer_is_refused_with_the_flag_that_allows_it(tmp_path: Path, 
     [
         ("absent.keras", None, "no such file"),
         ("model.pt", b"x", "is not a .keras or .h5 file"),
-        ("cut.keras", b"PK\x03\x04", "is damaged or holds no model"),
-        ("cut.h5", b"\x89HDF", "is damaged or holds no model"),
+        ("cut.keras", b"PK\x03\x04", "is damaged, or holds weights alone"),
+        ("cut.h5", b"\x89HDF", "is damaged, or holds weights alone"),
     ],
 )
 def test_a_file_that_is_no_model_is_one_line(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
@@ -217,3 +217,90 @@ def test_a_file_of_keras_2_with_mixed_precision_computes_in_float32(tmp_path: Pa
             layer["config"]["dtype"] = {"class_name": "Policy", "config": {"name": "mixed_float16"}}
         stored.attrs["model_config"] = json.dumps(config)
     assert np.array_equal(keras_files.load(path)(_X), model(_X))
+
+
+def _unsuitable(name: str) -> Any:
+    import keras
+    from keras import layers, ops
+
+    inputs = keras.Input((8,))
+    one = keras.Input(batch_shape=(1, 8))
+    return {
+        "bytes": lambda: keras.Sequential([keras.Input((8,), dtype="uint8"), layers.Dense(3)]),
+        "a name": lambda: keras.Model(inputs, layers.Dense(3, name="my dense (1)")(inputs)),
+        "one at a time": lambda: keras.Model(one, layers.Dense(3)(ops.reshape(one, (1, 8)))),
+    }[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("bytes", "takes uint8 inputs, and is given float32: .* set input_scale = 255.0"),
+        ("a name", r"has a layer or model called 'my dense \(1\)': rename it"),
+        ("one at a time", "fails on a batch of two inputs: .*: save it with a free batch size"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_as_others_are_is_one_line(name: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as caught:
+        keras_files.check_fits(_unsuitable(name), (8,), 3, "own.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_output_for_two_classes_is_told_how_to_be_two() -> None:
+    import keras
+
+    with pytest.raises(ModelError, match="gives 1 classes, the data has 2: end it in two logits"):
+        keras_files.check_fits(_model(keras.layers.Dense(1, activation="sigmoid")), (8,), 2, "own.keras")
+
+
+def test_a_sigmoid_is_told_not_taken_for_logits() -> None:
+    import keras
+
+    with pytest.raises(ModelError, match="ends in a sigmoid, and logits are needed: mend it"):
+        keras_files.check_logits(_model(keras.layers.Dense(3, activation="sigmoid")), _X, "own.keras", "mend it")
+
+
+def test_only_the_softmax_that_gives_the_output_is_stripped() -> None:
+    """Operations behind it stay, and so does a layer that is called elsewhere too."""
+    import keras
+    from keras import layers, ops
+
+    inputs = keras.Input((8,))
+    shared = layers.Dense(8, activation="softmax")
+    logarithm = keras.Model(inputs, ops.log(layers.Softmax()(layers.Dense(3)(inputs)) + 1e-7))
+    twice = keras.Model(inputs, shared(shared(inputs)))
+    for model in (logarithm, twice):
+        assert keras_files.as_logits(model, "auto") is model
+        expected = np.log(np.clip(np.array(model(_X)), 1e-7, 1.0))
+        assert np.allclose(keras_files.as_logits(model, "probabilities")(_X), expected, atol=1e-5)
+
+
+def test_a_lambda_in_the_loss_is_no_lambda_layer(tmp_path: Path) -> None:
+    model = _model()
+    model.compile(loss=lambda y, p: p)
+    model.save(tmp_path / "own.keras")
+    assert np.array_equal(keras_files.load(tmp_path / "own.keras")(_X), model(_X))
+
+
+def test_new_weights_are_all_trainable_and_keep_what_was_adapted() -> None:
+    import keras
+
+    normalization = keras.layers.Normalization()
+    normalization.adapt(100 * _X)
+    model = keras.Sequential([keras.Input((8,)), normalization, keras.layers.Dense(3, trainable=False)])
+    fresh = keras_files.fresh_weights(model, 1)
+    assert len(fresh.trainable_weights) == 2
+    assert np.array_equal(fresh.layers[0](100 * _X), model.layers[0](100 * _X))
+    assert not np.array_equal(fresh.layers[1].kernel, model.layers[1].kernel)
+
+
+def test_what_keras_cannot_find_is_named(tmp_path: Path) -> None:
+    import keras
+
+    class Square(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+        def call(self, x: Any) -> Any:
+            return x * x
+
+    _model(Square()).save(tmp_path / "own.keras")
+    with pytest.raises(ModelError, match=r"cannot be loaded: Could not locate class 'Square': save it .* of standard"):
+        keras_files.load(tmp_path / "own.keras")

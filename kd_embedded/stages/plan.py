@@ -123,7 +123,7 @@ def _refusal(run: Run, misfits: Mapping[str, KdError]) -> KdError:
     problem = next(iter(misfits.values()))
     spec = run.spec.student
     if spec.file:
-        todo = "use a smaller student or a larger board"
+        todo = "change the student, or take another board"
     else:
         run.progress.say(f"  {spec.arch} at width {spec.width:g} does not fit; looking for the largest width that does")
         best = _largest_width(run)

@@ -17,6 +17,7 @@ from typing import Any
 from kd_embedded import plugins
 from kd_embedded.artifacts import locate
 from kd_embedded.config import StudentSpec
+from kd_embedded.errors import ModelError
 
 
 def names() -> tuple[str, ...]:
@@ -37,8 +38,12 @@ def build(
     from kd_embedded import keras_files
 
     if spec.file:
-        model = keras_files.as_logits(keras_files.load(locate(base, spec.file)), "auto")
+        model = keras_files.load(locate(base, spec.file))
         keras_files.check_fits(model, input_shape, classes, spec.file, noun)
-        return model
+        if None in model.inputs[0].shape[1:]:
+            raise ModelError(
+                "takes inputs of any size", where=spec.file, todo=f"begin it with keras.Input({input_shape})"
+            )
+        return keras_files.as_logits(model, "auto")
     keras.utils.set_random_seed(seed)
     return importlib.import_module(f"{__name__}.{spec.arch}").build(input_shape, classes, spec.width)
