@@ -134,8 +134,12 @@ class TeacherSpec(FitSpec):
 
     kind: str = Field("keras", description="{kinds}; each reads its own keys.")
     weight: float = Field(1.0, gt=0.0, description="Its share in an ensemble, beside the weights of the others.")
-    input_scale: float = Field(1.0, description="This teacher sees input * input_scale + input_offset.")
-    input_offset: float = Field(0.0, description="See input_scale.")
+    input_scale: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="This teacher sees input * input_scale + input_offset; a number each, or one for each channel.",
+    )
+    input_offset: tuple[float, ...] = Field((0.0,), min_length=1, description="See input_scale.")
     arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file or trunk is set.")
     width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
     file: str = Field("", description="{file}")
@@ -183,6 +187,11 @@ class TeacherSpec(FitSpec):
 
         read = {"kind", "weight", *teachers.kind(kind).KEYS}
         return tuple(key for key in cls.model_fields if key in read)
+
+    @field_validator("input_scale", "input_offset", mode="before")
+    @classmethod
+    def _for_each_channel(cls, value: object) -> object:
+        return (value,) if isinstance(value, int | float) else _pair(value)
 
     @field_validator("estimator", "trusted", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kd_embedded import data, keras_files, teachers
 from kd_embedded.config import DataSpec, TeacherSpec
-from kd_embedded.errors import KdError, ModelError, ToolError
+from kd_embedded.errors import ConfigError, KdError, ModelError, ToolError
 from kd_embedded.teachers import _function, sklearn
 
 Floats = NDArray[np.float32]
@@ -286,6 +286,26 @@ def test_an_onnx_teacher_gives_what_its_model_does(tmp_path: Path, batch: int | 
     logits = _logits(tmp_path, kind="onnx", file="own.onnx", input_scale=2.0, input_offset=-1.0)
     assert logits.dtype == np.float32
     assert np.allclose(logits, _expected(_X * 2 - 1), atol=1e-5)
+
+
+_BY_CHANNEL = {"input_scale": (2.0, 3.0, 0.5), "input_offset": (-1.0, 0.0, 4.0)}
+
+
+def test_each_channel_may_have_its_own_scale(tmp_path: Path) -> None:
+    import keras
+
+    _onnx(tmp_path / "own.onnx")
+    seen = _X * np.array([2.0, 3.0, 0.5], np.float32) + np.array([-1.0, 0.0, 4.0], np.float32)
+    assert np.allclose(_logits(tmp_path, kind="onnx", file="own.onnx", **_BY_CHANNEL), _expected(seen), atol=1e-5)
+    keras_files.start_tensorflow()
+    model = keras.Sequential([keras.Input((5, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.save(tmp_path / "own.keras")
+    own = {"kind": "keras", "file": "own.keras", "mode": "frozen"}
+    assert np.allclose(_logits(tmp_path, **own, **_BY_CHANNEL), model(seen), atol=1e-5)
+    with pytest.raises(
+        ConfigError, match=r"teacher\.input_offset: has 2 numbers, the data 3 channels: give one number"
+    ):
+        _logits(tmp_path, **own, input_offset=(1.0, 2.0))
 
 
 def test_probabilities_become_logits_of_the_same_soft_targets(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from kd_embedded import data as data_sets
 from kd_embedded import plugins, tasks
 from kd_embedded.config import FitSpec, TeacherSpec
+from kd_embedded.errors import ConfigError
 
 _SAMPLE = 5000  # training inputs that a teacher may look at before it is trained
 
@@ -172,8 +173,13 @@ def augments(name: str) -> bool:
 def make(job: Job) -> list[dict[str, float]]:
     """Trains or checks the teacher of ``job``, and writes its file; its history, a record an epoch.
 
-    Raises ModelError where it cannot be loaded, or does not suit the data.
+    Raises ModelError where it cannot be loaded, or does not suit the data, ConfigError where its scales do not.
     """
+    for key in ("input_scale", "input_offset"):
+        given, channels = len(getattr(job.spec, key)), job.data.input_shape[-1]
+        if given not in (1, channels):
+            todo = "give one number, or one for each channel"
+            raise ConfigError(f"has {given} numbers, the data {channels} channels", where=f"teacher.{key}", todo=todo)
     history: list[dict[str, float]] = kind(job.spec.kind).make(job)
     return history
 

@@ -67,7 +67,7 @@ class FunctionTeacher:
 
 def scaled(inputs: NDArray[np.float32], spec: TeacherSpec) -> NDArray[np.float32]:
     """What the teacher of ``spec`` sees of ``inputs``."""
-    return inputs * np.float32(spec.input_scale) + np.float32(spec.input_offset)
+    return inputs * np.array(spec.input_scale, np.float32) + np.array(spec.input_offset, np.float32)
 
 
 def as_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -148,10 +148,11 @@ def build(
         model = zoo.build(spec.arch, input_shape, classes, spec.width, seed)
         if sample is not None:
             zoo.adapt(spec.arch, model, _function.scaled(sample, spec))
-    if (spec.input_scale, spec.input_offset) == (1.0, 0.0):
+    if (spec.input_scale, spec.input_offset) == ((1.0,), (0.0,)):
         return model
     inputs = keras.Input(input_shape, name="data_input")
-    scaled = keras.layers.Rescaling(spec.input_scale, spec.input_offset, name="input_scaling")(inputs)
+    by = (list(each) if len(each) > 1 else each[0] for each in (spec.input_scale, spec.input_offset))
+    scaled = keras.layers.Rescaling(*by, name="input_scaling")(inputs)
     return keras.Model(inputs, model(scaled), name="scaled_teacher")
 
 
