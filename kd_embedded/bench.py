@@ -32,7 +32,6 @@ from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.config import DataSpec, RunSpec, StudentSpec, parse_config
 from kd_embedded.errors import ConfigError, ModelError
 from kd_embedded.pipeline import Run
-from kd_embedded.precision import Precision
 from kd_embedded.progress import Progress
 from kd_embedded.recipes._auto import choose
 from kd_embedded.stages import plan, quantize, teach
@@ -59,7 +58,6 @@ class Case:
     epochs: int
     qat_epochs: int
     seeds: int
-    precision: Precision = "float32"  # of teachers that are given
     seconds: Mapping[str, float] = field(default_factory=dict)
     seconds_beside: float = 0.0
 
@@ -99,7 +97,6 @@ CASES: Mapping[str, Case] = {
         epochs=20,
         qat_epochs=5,
         seeds=3,
-        precision="mixed_bfloat16",
         seconds={"resnet8": 58.0, "ds_cnn": 33.0},
         seconds_beside=120.0,
     ),
@@ -324,8 +321,9 @@ def _spec(
 ) -> RunSpec:
     case, sections = CASES[name], CASES[name].sections
     given = {"source": source} if source else {}
+    precision = case.teachers[0].get("precision", "float32")
     given_teachers = tuple(
-        {"file": file, "mode": "frozen", "precision": case.precision, "weight": weight} for file, weight in teachers
+        {"file": file, "mode": "frozen", "precision": precision, "weight": weight} for file, weight in teachers
     )
     document = {
         "project": {**sections.get("project", {}), "name": name, "seed": seed},

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from kd_embedded.artifacts import read_json, sha256_bytes, write_json, write_npz
-from kd_embedded.errors import KdError, ToolError
+from kd_embedded.errors import KdError, ToolError, first_line
 from kd_embedded.progress import Progress
 
 TRIES = 3
@@ -281,9 +281,8 @@ def _connect(address: str) -> Any:
     try:
         return distributed.Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:  # a timeout is an OSError
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         todo = "start one, see docs/CLUSTER.md"
-        raise ToolError(f"no Dask scheduler answers: {reason}", where=address, todo=todo) from None
+        raise ToolError(f"no Dask scheduler answers: {first_line(error)}", where=address, todo=todo) from None
 
 
 def _alone(task: Task) -> Any:

@@ -40,3 +40,8 @@ class BudgetError(KdError):
 
 class ToolError(KdError):
     """A program or package that a command needs is absent or failed."""
+
+
+def first_line(error: Exception) -> str:
+    """What a foreign exception says first; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded.artifacts import json_objects, replacing, zipped
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import ModelError, first_line
 from kd_embedded.progress import silenced
 
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")  # of Keras' dtypes and policies
@@ -173,9 +173,8 @@ def fresh_weights(model: Any, seed: int) -> Any:
     try:
         fresh = keras.models.clone_model(model)
     except Exception as error:  # a layer that cannot be made from its own configuration, a Lambda above all
-        reason = str(error).strip().splitlines()[0][:100]
         todo = 'use mode = "finetune" or "frozen"'
-        raise ModelError(f"cannot be built anew: {reason}", where=model.name, todo=todo) from None
+        raise ModelError(f"cannot be built anew: {first_line(error)[:100]}", where=model.name, todo=todo) from None
     for old, new in zip(model._flatten_layers(), fresh._flatten_layers(), strict=True):
         new.trainable = True
         if isinstance(old, keras.layers.Normalization):
@@ -191,8 +190,7 @@ def _reason(error: Exception) -> str:
     while cause is not None:
         text, cause = f"{cause}\n{text}", cause.__cause__ or cause.__context__
     found = re.search(r"(Could not locate|Unrecognized keyword|Unknown layer|Could not deserialize)[^\n]*", text)
-    lines = (found[0] if found else str(error).strip() or type(error).__name__).splitlines()
-    return lines[0].split(". ")[0][:160]
+    return (found[0] if found else first_line(error)).split(". ")[0][:160]
 
 
 def _without_chance(document: Any) -> bytes:

@@ -174,8 +174,8 @@ def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
     cells = [read_json(path) for path in (tmp_path / "more" / "digits" / "cells").glob("*.json")]
     (cell,), (refused,) = ([each for each in cells if ("refused" in each) is no] for no in (False, True))
     assert refused["recipe"] == "hints" and "feature maps of one Keras model" in refused["refused"]
-    first_member, second_member = cell["teacher_sha256"].split("+")
-    assert first_member.removeprefix("0.5*") == second_member.removeprefix("1*")
+    (half, first_member), (whole, second_member) = (each.split("*") for each in cell["teacher_sha256"].split("+"))
+    assert (half, whole) == ("0.5", "1") and first_member == second_member
     rows = read_json(tmp_path / "results" / "students.json")
     assert {row["recipe"] for row in rows} == {"auto", cell["recipe"]}
     assert all(row["used"] == [cell["recipe"]] for row in rows)

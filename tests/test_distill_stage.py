@@ -169,7 +169,7 @@ def _examination(**changes: Any) -> dict[str, Any]:
             {"confidence": 0.79, "parameters": None},
             10,
             "kd",
-            "and of unknown size",
+            "79.0 % confident of the training samples, and of unknown size",
         ),
         ({"parameters": 50_000}, 2, "kd", "two classes"),
     ],

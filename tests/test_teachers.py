@@ -305,7 +305,7 @@ def test_each_channel_may_have_its_own_scale(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"teacher\.input_offset: has 2 numbers, the data 3 channels: give one number"
     ):
-        _logits(tmp_path, **own, input_offset=(1.0, 2.0))
+        teachers.check_scale(TeacherSpec(**own, input_offset=(1.0, 2.0)), 3)
 
 
 def test_probabilities_become_logits_of_the_same_soft_targets(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def work(run: Run) -> None:
     """
     keras_files.start_tensorflow()
     _check_mirror(run)
+    for spec in run.spec.teacher:
+        teachers.check_scale(spec, run.data.input_shape[-1])
     count, known = len(run.spec.teacher), _known(run)
     keys = [_own_key(run, index) for index in range(count)]
     histories = [known[key] if key in known else teachers.make(_job(run, index)) for index, key in enumerate(keys)]

@@ -170,16 +170,20 @@ def augments(name: str) -> bool:
     return getattr(kind(name), "AUGMENTS", True)
 
 
-def make(job: Job) -> list[dict[str, float]]:
-    """Trains or checks the teacher of ``job``, and writes its file; its history, a record an epoch.
-
-    Raises ModelError where it cannot be loaded, or does not suit the data, ConfigError where its scales do not.
-    """
+def check_scale(spec: TeacherSpec, channels: int) -> None:
+    """Raises ConfigError where the scales of ``spec`` are neither one number nor one for each of the ``channels``."""
     for key in ("input_scale", "input_offset"):
-        given, channels = len(getattr(job.spec, key)), job.data.input_shape[-1]
+        given = len(getattr(spec, key))
         if given not in (1, channels):
             todo = "give one number, or one for each channel"
             raise ConfigError(f"has {given} numbers, the data {channels} channels", where=f"teacher.{key}", todo=todo)
+
+
+def make(job: Job) -> list[dict[str, float]]:
+    """Trains or checks the teacher of ``job``, and writes its file; its history, a record an epoch.
+
+    Raises ModelError where it cannot be loaded, or does not suit the data.
+    """
     history: list[dict[str, float]] = kind(job.spec.kind).make(job)
     return history
 

@@ -12,7 +12,7 @@ from typing import Any
 from kd_embedded import keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec, nearest
-from kd_embedded.errors import ConfigError, ModelError
+from kd_embedded.errors import ConfigError, ModelError, first_line
 
 
 def is_file(trunk: str) -> bool:
@@ -65,12 +65,14 @@ def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) ->
     try:
         trunk = make(include_top=False, weights=None, input_shape=input_shape, name="trunk", **keys)
     except Exception as error:  # Keras' words on shapes
-        raise ModelError(_words(error), where=spec.trunk, todo="use another trunk, or data.image_size") from None
+        raise ModelError(
+            first_line(error)[:160], where=spec.trunk, todo="use another trunk, or data.image_size"
+        ) from None
     try:
         trunk.load_weights(weights)
     except Exception as error:  # h5py's and Keras' own, one for each way of being wrong
         todo = f"use the weights of {spec.trunk} without its top, of this width"
-        raise ModelError(f"cannot be loaded: {_words(error)}", where=spec.weights, todo=todo) from None
+        raise ModelError(f"cannot be loaded: {first_line(error)[:160]}", where=spec.weights, todo=todo) from None
     return trunk, module.preprocess_input
 
 
@@ -85,8 +87,3 @@ def _module(name: str) -> ModuleType:
         todo = nearest(name, tuple(members))
         raise ConfigError(f"keras.applications has no {name!r}", where="teacher.trunk", todo=todo)
     return members[name]
-
-
-def _words(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
