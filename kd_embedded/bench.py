@@ -258,7 +258,7 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
 
     ``mean`` and ``ci95``, the half width of the mean's 95 % interval by Student's t distribution (None for a single
     seed), are of the accuracies ``seeds``, by ascending seed. ``used`` are the recipes that were used, ``qat_epochs``
-    those with fake quantization after ``epochs`` without.
+    those with fake quantization after ``epochs`` without, ``bytes`` the largest .tflite (None of a float).
     """
     groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
     for each in cells:
@@ -288,6 +288,7 @@ def _row(key: tuple[Any, ...], cells: list[Mapping[str, Any]]) -> dict[str, Any]
         **{"form": form, "epochs": epochs, "seeds": accuracies},
         **{"mean": statistics.mean(accuracies), "ci95": half_width(accuracies)},
         **{"used": sorted({each["used"] for each in cells}), "qat_epochs": after},
+        "bytes": None if form == "float" else max(each["bytes"][form] for each in cells),
         "shared_sha256": sha256_bytes("".join(cells[0][name] for name in _HASHES).encode()),
     }
 

@@ -75,7 +75,10 @@ class DataSpec(_Section):
         "", description='Further inputs for the soft targets alone: "npz:FILE" (its array x) or "images:FOLDER".'
     )
     val_fraction: float = Field(
-        0.15, gt=0.0, lt=1.0, description="Share of the samples outside the test split that validates training."
+        0.15,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the samples outside the test split that validates, where the source has no such split.",
     )
     test_fraction: float = Field(
         0.2, gt=0.0, lt=1.0, description="Share kept for the final test, where the source has no test split of its own."
@@ -154,7 +157,7 @@ class TeacherSpec(FitSpec):
     finetune_epochs: int = Field(
         0,
         ge=0,
-        description="trunk only. After epochs of the head alone, epochs of all at a tenth of the learning rate.",
+        description="trunk only. After epochs of the head alone, epochs of all but batch norm, at a tenth of the rate.",
     )
     allow_lambda: bool = Field(
         False, description="Load a file with Lambda layers, or a SavedModel: they run what their author put there."
@@ -228,7 +231,7 @@ class StudentSpec(_Section):
 
     arch: str = Field("tiny_cnn", description="A student of the zoo: {students}; not read where file is set.")
     width: float = Field(1.0, gt=0.0, le=16.0, description="Multiplies the channels of arch.")
-    file: str = Field("", description="Your own .keras model, relative to this file; empty: arch.")
+    file: str = Field("", description="Your own .keras or .h5 model, relative to this file; empty: arch.")
     prune: float = Field(
         0.0, ge=0.0, le=0.9, description="Share of its channels that training takes away, the weakest first; 0: none."
     )
@@ -247,7 +250,7 @@ class ExamineSpec(_Section):
     probe_epochs: int = Field(
         10,
         ge=0,
-        description="Epochs of the student on the labels alone, to compare with; at most a tenth of distill; 0: none.",
+        description="Epochs of the student on labels alone, to compare with; at most distill.epochs / 10; 0: none.",
     )
 
 
@@ -320,8 +323,8 @@ class QuantizeSpec(_Section):
     qat_epochs: int = Field(
         -1,
         ge=-1,
-        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its, "
-        "where it knows every layer.",
+        description="Epochs of fine-tuning with fake quantization, as [distill] trains; 0: none; -1: a tenth of its "
+        "epochs, where fake quantization knows every layer.",
     )
     qat_learning_rate: float = Field(0.0003, gt=0.0, description="Of that fine-tuning by AdamW, at its peak.")
 
@@ -528,7 +531,7 @@ def default_toml(overrides: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """A kd.toml with every key, its default or the value of ``overrides[section][key]``, and a one-line comment."""
     lines = [
         f"# {title}",
-        "# Every key is here. One that you delete takes its default, which may be another: docs/CONFIG.md lists them.",
+        "# Every key; those of other kinds of teachers are in docs/CONFIG.md. One that you delete takes its default.",
     ]
     for table, section in SECTIONS.items():
         about = (section.__doc__ or "").removeprefix(f"[{table}]: ")

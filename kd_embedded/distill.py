@@ -98,8 +98,11 @@ class Network:
     extra: list[Any]
     """Variables that are not the student's: of projectors, trained along and thrown away."""
 
-    def __call__(self, inputs: Any, targets: Any, teacher: Any, progress: Any) -> tuple[Any, Any]:
-        """The student's logits [N, C] and the loss of each sample [N]; ``teacher`` [N, C] is not read with features."""
+    def __call__(self, inputs: Any, targets: Any, teacher: Any, progress: Any, weights: Any) -> tuple[Any, Any]:
+        """The student's logits [N, C] and the loss of each sample [N], not yet weighed by ``weights`` [N].
+
+        ``teacher`` [N, C] is not read with features.
+        """
         import tensorflow as tf
 
         objective, outputs = self._objective, self._model(inputs, training=True)
@@ -117,6 +120,7 @@ class Network:
             progress=progress,
             student_maps=tuple(maps),
             teacher_maps=tuple(targets_of_maps),
+            weights=weights,
         )
         losses = self._soft_share * self._recipe.soft_loss(batch, self._parameters)
         if objective.alpha < 1.0:

@@ -23,6 +23,7 @@ CONFIDENT = 0.99  # mean confidence on training samples from which on a teacher 
 CERTAIN = 0.05  # nats: their mean negative log-likelihood, likewise
 GAP = 0.1  # from training to validation accuracy: beyond it, memorising needs no further proof
 LITTLE = 0.1  # nats of the soft loss: what is left of it for a student that knows the labels
+OVERCONFIDENT = 0.1  # mean confidence beyond accuracy on validation samples, if that is no chance
 CHANCE = 0.05  # of the way from guessing (0) to all right (1)
 IMBALANCE = 10.0  # samples of the largest class for one of the smallest
 WRONG_SHARE = 0.01  # of the samples that a teacher is surest of, beyond what it doubts itself
@@ -105,6 +106,15 @@ def repeats_labels(ensemble: Mapping[str, Any]) -> bool:
     train, val = ensemble["train"], ensemble["val"]
     little = ensemble["soft_targets"]["beyond_labels"] < LITTLE or train["accuracy"] - val["accuracy"] > GAP
     return little and has_memorised(train, val)
+
+
+def is_overconfident(val: Mapping[str, Any]) -> bool:
+    """Whether a teacher with these ``figures`` of validation samples is far surer than it is right.
+
+    Too little confidence is no harm: soft targets are softened anyway.
+    """
+    gap, error = val["confidence"] - val["accuracy"], 1.0 - val["accuracy"]
+    return bool(gap >= max(OVERCONFIDENT, 3.0 * math.sqrt(val["accuracy"] * error / val["samples"])))
 
 
 def taken_for(matrix: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -292,6 +302,12 @@ def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iter
             "than the labels: regularise it (fewer epochs, augmentation, weight decay, a forest for a tree), or "
             "augment the inputs of the distillation."
         )
+    elif lines_up(ensemble["lineup"]) and is_overconfident(val):
+        yield (
+            f"{whose} is overconfident: {_percent(val['confidence'])} confident of the validation samples in the mean, "
+            f"and {_percent(val['accuracy'])} right (ECE {_percent(val['ece'])}): calibrate it (label smoothing, "
+            "mixup, fewer epochs), or soften it by a higher distill.temperature."
+        )
     probe = document["student_probe"]
     if probe and probe["val_accuracy"] >= val["accuracy"] and lines_up(ensemble["lineup"]):
         epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
@@ -329,7 +345,8 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
         most, least = int(np.argmax(counts)), int(np.argmin(counts))
         yield (
             f"The classes are imbalanced: {counts[most]:,} training samples of {names[most]!r}, {counts[least]:,} of "
-            f'{names[least]!r}: set class_weights = "balanced" in [distill] and [[teacher]], or add samples.'
+            f'{names[least]!r}: set class_weights = "balanced" in [distill], and in a Keras [[teacher]] trained here '
+            '(in one of scikit-learn parameters = { class_weight = "balanced" }, if it has that), or add samples.'
         )
     yield from copy_warnings(data)
     conflicts = data["conflicts"]

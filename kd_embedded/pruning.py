@@ -164,9 +164,20 @@ def removed(model: Any) -> Any:
 
 
 def narrowed(model: Any, share: float) -> Any:
-    """An untrained ``model`` as it will be when ``share`` of its channels are gone; which ones is not known yet."""
+    """An untrained ``model`` as it will be when ``share`` of its channels are gone; which ones is not known yet.
+
+    Raises ModelError where no layer has so many channels that one would go.
+    """
     found = groups(model)
-    return _cut(found, {g: np.arange(found.sizes[g] - count(found.sizes[g], share)) for g in found.prunable})
+    left = {group: found.sizes[group] - count(found.sizes[group], share) for group in found.prunable}
+    if all(left[group] == found.sizes[group] for group in left):
+        raise ModelError(
+            f"{share:g} takes no channel away: layers have {max(left.values())} at most, and a multiple of {_MULTIPLE} "
+            "is left where there was one",
+            where="student.prune",
+            todo="raise it, widen the student, or set it to 0",
+        )
+    return _cut(found, {group: np.arange(size) for group, size in left.items()})
 
 
 def _cut(found: Groups, kept: Kept) -> Any:

@@ -24,7 +24,7 @@ from kd_embedded.artifacts import write_npz
 from kd_embedded.augment import Augmentation, Inputs
 from kd_embedded.config import FitSpec
 from kd_embedded.distill import Objective as Objective
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import DataError, ModelError
 from kd_embedded.progress import Progress
 
 History = list[dict[str, float]]
@@ -256,13 +256,20 @@ def learning_rate(spec: FitSpec, epoch: float) -> float:
 def sample_weights(samples: Samples, spec: FitSpec, classes: int) -> NDArray[np.float32]:
     """float32 [N]: the samples' own weights, times those of their classes.
 
-    "balanced" is N / (C * count) of the labelled samples; one without a label counts as the mean class does.
+    "balanced" is N / (C * count) of the labelled samples. One without a label has no weight of its own, and counts as
+    the labelled ones do in the mean. Raises DataError where all of them weigh nothing.
     """
+    labelled = samples.train_y >= 0
+    own = samples.train_weights
+    mean = own[labelled].mean() if labelled.any() else np.float32(1.0)
+    if not mean > 0.0:
+        raise DataError("all training samples weigh 0", where="w_train", todo="give some of them a weight above 0")
+    own = np.where(labelled, own, mean)
     if spec.class_weights == "none":
-        return samples.train_weights
-    counts = np.bincount(samples.train_y[samples.train_y >= 0], minlength=classes)
+        return own
+    counts = np.bincount(samples.train_y[labelled], minlength=classes)
     of_class = np.append(counts.sum() / (classes * np.maximum(counts, 1)), 1.0).astype(np.float32)
-    return samples.train_weights * of_class[samples.train_y]
+    return own * of_class[samples.train_y]
 
 
 def score(record: Mapping[str, float]) -> tuple[float, float]:
@@ -300,7 +307,7 @@ def _train_step(network: distill.Network, optimizer: Any, classes: bool) -> Call
     def step(inputs: Any, targets: Any, weights: Any, teacher: Any, rate: Any, progress: Any) -> Any:
         optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
-            logits, losses = network(inputs, targets, teacher, progress)
+            logits, losses = network(inputs, targets, teacher, progress, weights)
             losses *= weights
             mean = tf.reduce_mean(losses)
         optimizer.apply(tape.gradient(mean, variables), variables)

@@ -299,6 +299,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--profile", action="store_true", help="tell where an epoch goes, and measure nothing else")
     options = parser.parse_args()
+    if options.cifar and not options.cifar.is_dir():
+        parser.error(f"--cifar: no such folder: {options.cifar}")
     keras_files.start_tensorflow()
     results = {}
     for name in _CASES:

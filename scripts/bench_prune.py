@@ -4,28 +4,31 @@
 A narrower student from the start is what pruning has to beat, so both are in the table: the int8 model's bytes, MACs,
 the instructions of one inference on an emulated Cortex-M4, and accuracy on the test split, means over the seeds.
 
-    scripts/bench_prune.py [--arch ds_cnn] [--width 0.5] [--shares 0 0.25 0.5 0.75] [--seeds 3] [--epochs 60]
+    scripts/bench_prune.py [--arch tiny_cnn] [--width 1] [--share 0.25 --share 0.5] [--seeds 5] [--json FILE]
 
-The folder --work keeps the runs, so that a killed bench carries on. The last line is one JSON document.
+The folder --work keeps the runs, so that a killed bench carries on.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
-from kd_embedded import artifacts, emulate, metrics, stages
+import click
+
+from kd_embedded import artifacts, emulate, metrics, stages, students
 from kd_embedded.config import RunSpec, parse_config
 from kd_embedded.cores import load_core
+from kd_embedded.errors import KdError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import quantize, teach
 
 _STAGES = ("plan", "teach", "distill", "quantize")
-_FIGURES = ("bytes", "macs", "instructions", "accuracy")
+_SIZES = ("bytes", "macs", "instructions")
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 def _spec(arch: str, width: float, prune: float, seed: int, epochs: int, out: str) -> RunSpec:
@@ -58,42 +61,45 @@ def _measure(spec: RunSpec, work: Path) -> dict[str, float]:
     }
 
 
-def _point(options: argparse.Namespace, width: float, prune: float) -> dict[str, Any]:
-    """Means over the seeds; each seed's figures are kept in a file of their own."""
+def _point(work: Path, arch: str, epochs: int, seeds: int, width: float, prune: float) -> dict[str, Any]:
+    """Means over the seeds, and each seed's accuracy; a seed's figures are kept in a file of their own."""
     found = []
-    for seed in range(1, options.seeds + 1):
-        stem = f"{options.arch}-{width:g}-{prune:g}-{options.epochs}-{seed}"
-        kept = options.work / f"{stem}.json"
+    for seed in range(1, seeds + 1):
+        kept = work / f"{arch}-{width:g}-{prune:g}-{epochs}-{seed}.json"
         if not kept.is_file():
-            spec = _spec(options.arch, width, prune, seed, options.epochs, f"seed{seed}")
-            artifacts.write_json(kept, _measure(spec, options.work))
+            artifacts.write_json(kept, _measure(_spec(arch, width, prune, seed, epochs, f"seed{seed}"), work))
         found.append(artifacts.read_json(kept))
-    means = {name: statistics.mean(each[name] for each in found) for name in _FIGURES}
-    return {"width": width, "prune": prune, **means, "seeds": [each["accuracy"] for each in found]}
+    means = {name: statistics.mean(each[name] for each in found) for name in _SIZES}
+    accuracy = [each["accuracy"] for each in found]
+    return {"width": width, "prune": prune, **means, "accuracy": accuracy, "mean": statistics.mean(accuracy)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="ds_cnn")
-    parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.75])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--work", type=Path, default=Path("bench_prune"))
-    options = parser.parse_args()
-    narrow = [options.width * (1.0 - share) for share in options.shares if share]
-    points = [(options.width, share) for share in options.shares] + [(width, 0.0) for width in narrow]
+@click.command(help=__doc__)
+@click.option("--arch", default="tiny_cnn", type=click.Choice(students.names()), show_default=True)
+@click.option("--width", type=click.FloatRange(0.0, min_open=True), default=1.0, show_default=True)
+@click.option("--share", "shares", type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True), multiple=True)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=_ROOT / "runs" / "bench_prune")
+@click.option("--json", "kept", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
+def main(
+    arch: str, width: float, shares: tuple[float, ...], seeds: int, epochs: int, work: Path, kept: Path | None
+) -> None:
+    shares = shares or (0.25, 0.5)
+    narrow = [(round(width * (1.0 - share), 6), 0.0) for share in shares]
     rows = []
     print("| width | pruned | bytes | MACs | instructions | accuracy |\n|---|---|---|---|---|---|")
-    for width, prune in points:
-        row = _point(options, width, prune)
+    for point in [(width, 0.0), *((width, share) for share in shares), *narrow]:
+        try:
+            row = _point(work, arch, epochs, seeds, *point)
+        except KdError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
         rows.append(row)
-        print(
-            f"| {width:g} | {prune:.0%} | {row['bytes']:.0f} | {row['macs']:.0f} | {row['instructions']:.0f} "
-            f"| {100 * row['accuracy']:.2f} % |",
-            flush=True,
-        )
-    print(json.dumps(rows))
+        sizes = " | ".join(f"{row[name]:.0f}" for name in _SIZES)
+        print(f"| {point[0]:g} | {point[1]:.0%} | {sizes} | {100 * row['mean']:.2f} % |", flush=True)
+    if kept:
+        artifacts.write_json(kept, {"data": "digits", "arch": arch, "epochs": epochs, "seeds": seeds, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -273,6 +273,29 @@ def test_memorised_samples_whose_soft_targets_still_tell_are_no_warning() -> Non
     assert _warnings(document) == ""
 
 
+@pytest.mark.parametrize(
+    ("samples", "sharper", "told"), [(400, 4.0, True), (400, 1.0, False), (400, 0.2, False), (20, 4.0, False)]
+)
+def test_a_teacher_that_is_surer_than_right_is_told(samples: int, sharper: float, told: bool) -> None:
+    """Of 400 samples 30 % are wrong, by logits that say so; sharper ones do not. Of 20 it may be chance."""
+    labels = np.arange(samples) % 4
+    right = np.arange(samples) % 20 >= 6
+    logits = sharper * np.log([0.7, 0.1, 0.1, 0.1])
+    given = np.array(
+        [
+            np.roll(logits, label + (not hit) * (1 + i % 3))
+            for i, (label, hit) in enumerate(zip(labels, right, strict=True))
+        ]
+    )
+    document = _document({"train": given, "val": given}, {"train": labels, "val": labels})
+    text = _warnings(document)
+    assert (
+        "The teacher is overconfident: 99.88 % confident of the validation samples in the mean, and 70.00 %" in text
+    ) is told
+    assert ("overconfident" in text) is told
+    assert examine.is_overconfident(document["ensemble"]["val"]) is told
+
+
 def test_a_student_that_reaches_the_teacher_alone_is_told() -> None:
     reached = _honest()["ensemble"]["val"]["accuracy"]
     text = _warnings(_honest(student_probe={"epochs": 10, "val_accuracy": reached}))

@@ -185,6 +185,12 @@ def test_layers_of_a_users_own_model_let_pruned_channels_go(behind: str, share: 
     assert np.allclose(small(_x()), model(_x()), atol=1e-3, rtol=1e-5)
 
 
+def test_a_share_that_takes_nothing_away_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"student.prune: 0.5 takes no channel away: layers have 4 at most"):
+        pruning.narrowed(_student("ds_cnn", 0.0625), 0.5)
+    assert pruning.narrowed(_student("ds_cnn", 0.125), 0.5).count_params() < _student("ds_cnn", 0.125).count_params()
+
+
 def test_a_model_of_logits_alone_is_refused() -> None:
     import keras
 

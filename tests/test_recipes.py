@@ -221,6 +221,11 @@ _AUTHORS = [
     ("dist", 1.0, {"beta": 0.0}, 1.4962500515492432, 0.1468272676196143, 0.029762722229502124),
     # hunto/DIST_KD 2418f18b, segmentation/losses/dist_kd.py, DIST(beta=2, gamma=2)
     ("dist", 1.0, {}, 2.886520215275225, 0.3544401477438116, -0.010164001327919312),
+    # imirzadeh/Teacher-Assistant-Knowledge-Distillation 0f8168f, train.py, T * T * loss_KD at T = 4; its nn.KLDivLoss()
+    # takes the mean over the ten classes too
+    ("teacher_assistant", 4.0, {}, 10 * 0.7307382104458094, 10 * 0.045394138105639865, 10 * -0.002447311580174415),
+    # jhoon-oh/kd_data 6aa1822, code/image_classfication/tools/losses.py, mse_logit; ours is Ba and Caruana's half of it
+    ("mse", 4.0, {}, 17.58527578475639 / 2, 1.0827519194089472 / 2, -0.06211666183427248 / 2),
 ]
 
 

@@ -69,7 +69,7 @@ def test_both_losses_are_mean_squared_errors_and_nan_is_no_target() -> None:
     goal = training.Objective(lambda positions, inputs, epoch: soft, alpha, recipe="mse")
     network = distill.Network(model, goal, seed=1, classes=False)
     with tf.GradientTape() as tape:
-        outputs, losses = network(_X[:6], tf.constant(targets), tf.constant(soft), 0.0)
+        outputs, losses = network(_X[:6], tf.constant(targets), tf.constant(soft), 0.0, 1.0)
         total = tf.reduce_sum(losses)
     hard = np.square(outputs.numpy() - _Y[:6]).mean(axis=1)
     hard[2] = 0.0

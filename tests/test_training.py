@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from kills import KillAfter, KilledError
 
-from kd_embedded import keras_files, soft_targets, training
+from kd_embedded import keras_files, recipes, soft_targets, training
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import DataError, ModelError
 from kd_embedded.progress import Progress
 from kd_embedded.teachers.keras import KerasTeacher
 
@@ -164,19 +164,39 @@ def _one_step(samples: training.Samples, **switches: Any) -> list[Any]:
     return [variable.numpy() for variable in model.variables]
 
 
-def test_a_weight_of_two_is_the_sample_twice() -> None:
+@pytest.mark.parametrize("recipe", ["", *sorted({*recipes.names()} - {"attention", "hints"})])
+def test_a_weight_of_two_is_the_sample_twice_and_of_zero_no_sample(recipe: str) -> None:
+    teacher = np.random.default_rng(0).normal(0, 3, (110, 3)).astype(np.float32)
     weights = np.ones(110, np.float32)
-    weights[[3, 50]] = 2.0
-    twice = np.concatenate([np.arange(110), [3, 50]])
-    weighted = _one_step(replace(_SAMPLES, train_weights=weights))
-    doubled = _one_step(
-        replace(
-            _SAMPLES, train_inputs=lambda i: _X[twice[i]], train_y=_Y[twice], train_weights=np.ones(112, np.float32)
+    weights[[3, 50]], weights[60:] = 2.0, 0.0
+    twice = np.concatenate([np.arange(60), [3, 50]])
+
+    def step(which: Any, weights: Any) -> list[Any]:
+        soft = soft_targets.cached(teacher[which])
+        samples = replace(
+            _SAMPLES, train_inputs=lambda i: _X[which[i]], train_y=_Y[which], train_weights=weights.astype(np.float32)
         )
-    )
-    plain = _one_step(_SAMPLES)
-    assert all(np.allclose(a, b, atol=1e-7) for a, b in zip(weighted, doubled, strict=True))
-    assert not np.allclose(weighted[0], plain[0], atol=1e-5)
+        objective = training.Objective(soft, 1.0, 2.0, recipe=recipe, parameters=_WHOLE.get(recipe, {}))
+        return _one_step(samples, objective=objective if recipe else training.Objective())
+
+    weighted, doubled = step(np.arange(110), weights), step(twice, np.ones(62))
+    plain = step(np.arange(110), np.ones(110))
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(weighted, doubled, strict=True))
+    assert not np.allclose(weighted[0], plain[0], atol=2e-5)
+
+
+_WHOLE = {"dkd": {"warmup": 0.0}, "kd_ls": {"weight": 0.1}}
+
+
+@pytest.mark.parametrize("weights", [np.full(60, 100.0), np.arange(60) % 3])
+def test_an_input_without_a_label_counts_as_the_labelled_ones_do_in_the_mean(weights: Any) -> None:
+    given = np.concatenate([weights, np.ones(50)]).astype(np.float32)
+    some = replace(_SAMPLES, train_y=np.where(np.arange(110) < 60, _Y[:110], -1), train_weights=given)
+    for switch in ("none", "balanced"):
+        found = training.sample_weights(some, FitSpec(class_weights=switch), 3)
+        assert np.allclose(found[60:], weights.mean())
+    with pytest.raises(DataError, match="all training samples weigh 0"):
+        training.sample_weights(replace(some, train_weights=np.zeros(110, np.float32)), FitSpec(), 3)
 
 
 def test_a_sample_without_a_label_teaches_through_the_teacher_alone() -> None:

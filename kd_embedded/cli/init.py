@@ -41,7 +41,7 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         },
     ),
     "cifar10": (
-        "CIFAR-10 as folders of images: train/<class>/*.jpg and test/<class>/*.jpg in ./cifar10.",
+        "CIFAR-10 as images: train/<class>/*.jpg and test/<class>/*.jpg in the folder cifar10 beside kd.toml.",
         {
             "project": {"name": "cifar10", "out": "runs/cifar10", "boards": ("esp32s3", "nano33ble")},
             "data": {"source": "images:cifar10", "val_fraction": 0.1},
@@ -58,7 +58,7 @@ _EXAMPLES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         },
     ),
     "npz": (
-        "Your own arrays: x_train, y_train, optional x_val, y_val, x_test, y_test and class_names in data.npz.",
+        "Your own arrays, in data.npz beside kd.toml: x_train, y_train, and if you like x_val, y_val, x_test, y_test.",
         {
             "project": {"name": "my_model", "out": "runs/my_model"},
             "data": {"source": "npz:data.npz"},

@@ -36,7 +36,9 @@ class Batch:
 
     ``labels`` int64 [N], the class of the largest target; ``student`` and ``teacher`` float32 [N, C], logits;
     ``temperature`` that of [distill]; ``progress`` float32 scalar, the share of the epochs that are done;
-    ``student_maps`` and ``teacher_maps`` float32 [N, H, W, D] or [N, D] each, in pairs, for recipes with FEATURES.
+    ``student_maps`` and ``teacher_maps`` float32 [N, H, W, D] or [N, D] each, in pairs, for recipes with FEATURES;
+    ``weights`` float32 [N], or one number, how much a sample counts in a relation over the batch (by itself it is
+    weighed by the loop).
     """
 
     labels: Any
@@ -46,6 +48,7 @@ class Batch:
     progress: Any = 0.0
     student_maps: tuple[Any, ...] = ()
     teacher_maps: tuple[Any, ...] = ()
+    weights: Any = 1.0
 
 
 class Recipe(Protocol):

@@ -7,7 +7,8 @@ each sample (inter-class), and for each class over the samples of the batch (int
 
 T is ``distill.temperature``: 4 on CIFAR-100 in the authors' repository (hunto/image_classification_sota), whence T^2
 too, and 1 on ImageNet. beta = gamma = 2 beside labels that weigh 1: ``distill.alpha`` = 0.5 is half their total, and
-0.7 acts as 4.7 there. The second term is of the batch, and the same in all of its samples.
+0.7 acts as 4.7 there. The second term is of the batch, and the same in all of its samples; one of weight 2 counts in
+rho as two samples would.
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ def soft_loss(batch: Batch, parameters: Mapping[str, float]) -> Any:
     student = tf.nn.softmax(batch.student / batch.temperature)
     teacher = tf.nn.softmax(batch.teacher / batch.temperature)
     inter = 1.0 - _correlation(student, teacher, axis=1)
-    intra = 1.0 - tf.reduce_mean(_correlation(student, teacher, axis=0))
+    weights = tf.reshape(batch.weights * tf.ones_like(student[:, 0]), [-1, 1])
+    intra = 1.0 - tf.reduce_mean(_correlation(student, teacher, axis=0, weights=weights))
     return batch.temperature**2 * (parameters["beta"] * inter + parameters["gamma"] * intra)
 
 
-def _correlation(x: Any, y: Any, axis: int) -> Any:
-    """Pearson's correlation along ``axis``, 0 where one of the two does not vary."""
+def _correlation(x: Any, y: Any, axis: int, weights: Any = 1.0) -> Any:
+    """Pearson's correlation along ``axis`` of values that count by ``weights``, 0 where one of the two is constant."""
     import tensorflow as tf
 
     def unit(values: Any) -> Any:
-        centred = values - tf.reduce_mean(values, axis=axis, keepdims=True)
-        squares = tf.reduce_sum(tf.square(centred), axis=axis, keepdims=True)
-        return centred / tf.sqrt(tf.maximum(squares, _LEAST_NORM**2))
+        total = tf.reduce_sum(weights * tf.ones_like(values), axis=axis, keepdims=True)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(weights * values, axis=axis, keepdims=True), total)
+        squares = tf.reduce_sum(weights * tf.square(values - mean), axis=axis, keepdims=True)
+        return (values - mean) / tf.sqrt(tf.maximum(squares, _LEAST_NORM**2))
 
-    return tf.reduce_sum(unit(x) * unit(y), axis=axis)
+    return tf.reduce_sum(weights * unit(x) * unit(y), axis=axis)

@@ -29,7 +29,7 @@ KEYS = frozenset(
     }
 )
 FILE = "Your own .keras or .h5 model or SavedModel folder, relative to this file; empty: arch."
-OUTPUTS = 'What file gives; "auto" strips a final softmax and takes anything else as logits.'
+OUTPUTS = 'What file gives; "auto" strips a final softmax, refuses other probabilities and takes the rest as logits.'
 _OTHERS = {
     **{".onnx": "onnx", ".pt": "torch", ".pt2": "torch", ".pth": "torch"},
     **{".skops": "sklearn", ".npz": "logits", ".py": "python"},
