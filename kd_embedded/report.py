@@ -236,7 +236,9 @@ def _asked(found: Artifacts) -> Iterator[tuple[str, Sequence[str]]]:
     yield "Data", [f"{spec.data.source}; {tested}"]
     yield "Teachers" if len(spec.teacher) > 1 else "Teacher", [_teacher(teacher) for teacher in spec.teacher]
     student = spec.student.file or f"{spec.student.arch}, width {spec.student.width:g}"
-    yield "Student", [f"{student}; {found.plan['parameters']:,} parameters"]
+    before = found.record["stages"].get("distill", {}).get("unpruned_parameters")
+    pruned = f", pruned from {before:,}" if before else ""
+    yield "Student", [f"{student}; {found.plan['parameters']:,} parameters{pruned}"]
     how = f"{distill.epochs} epochs at most, {distill.optimizer}, learning rate {distill.learning_rate:g}"
     soft = (
         f"alpha {distill.alpha:g}, temperature {distill.temperature:g}" if distill.alpha else "labels alone (alpha 0)"

@@ -168,6 +168,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "chosen": "qat",
     }
     run.state["distill"] = {"key": "k", "wrote": {}, "recipe": "dkd", "why": "picked by method = auto: it is sure"}
+    run.state["distill"]["unpruned_parameters"] = 2468
     run.store()
     return run
 
@@ -290,6 +291,7 @@ def test_teacher_and_data_stand_in_it_with_what_was_warned_of(found: report.Arti
     assert not any("unlabelled" in row[0] for row in page.rows)
     assert found.examination["warnings"][0] in page.text and "1 thing was warned of" in page.text
     assert "recipe dkd; picked by method = auto: it is sure" in page.text
+    assert "1,234 parameters, pruned from 2,468" in page.text
     assert "Fine-tuned with fake quantization: 92.50 % of the validation samples right, exported" in page.text
     assert "Quantized after training: 90.00 % of the validation samples rightFine-tuned" in page.text
     assert [attributes["src"].partition(",")[2] for tag, attributes in page.tags if tag == "img"] == [

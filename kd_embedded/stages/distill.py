@@ -33,6 +33,7 @@ def work(run: Run) -> None:
     history = _fit(run, student, objective(run, name), "student", 0, after_step, best_from, fresh=fresh)
     if prune:
         before, student = student.count_params(), pruning.removed(student)
+        run.notes["unpruned_parameters"] = before
         run.progress.say(f"  pruned: {student.count_params():,} parameters of {before:,}")
     keras_files.save(student, run.path(artifacts.STUDENT))
     artifacts.write_json(run.path(artifacts.STUDENT_HISTORY), history)
