@@ -32,7 +32,8 @@ class Fit:
     """``flash_bytes`` and ``ram_bytes`` are what the firmware takes in all, ``arena_bytes`` the arena it reserves.
 
     ``scratch_bytes`` is the part of the arena for the board's kernels; ``reason`` is one line, "" where the model fits.
-    ``flash_parts`` are those of FLASH_PARTS, ``ram_parts`` those of RAM_PARTS, in bytes.
+    ``flash_parts`` are those of FLASH_PARTS, ``ram_parts`` those of RAM_PARTS, in bytes. ``suits``: the board's
+    library can run the model, whatever its size.
     """
 
     fits: bool
@@ -43,6 +44,7 @@ class Fit:
     reason: str
     flash_parts: tuple[int, ...]
     ram_parts: tuple[int, ...]
+    suits: bool = True
 
 
 def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = GOLDEN_VECTORS) -> Fit:
@@ -57,7 +59,8 @@ def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = G
     golden = golden_bytes(graph, golden_vectors)
     flash = graph.model_bytes + golden + board.allowance.flash_bytes
     ram = arena + board.allowance.ram_bytes
-    reasons = [*_unsupported(board, graph)]
+    reasons = _unsupported(board, graph)
+    suits = not reasons
     if flash > board.flash_bytes:
         parts = f"model {_kib(graph.model_bytes)}, {golden_vectors} golden vectors {_kib(golden)}"
         parts += f", framework and runtime {_kib(board.allowance.flash_bytes)}"
@@ -68,7 +71,7 @@ def fit(board: Board, graph: Graph, arena_bytes: int, *, golden_vectors: int = G
         reasons.append(f"needs {_kib(ram)} KiB of RAM ({parts}) and has {_kib(board.ram_bytes)}")
     flash_parts = (board.allowance.flash_bytes, graph.model_bytes, golden)
     ram_parts = (board.allowance.ram_bytes, arena_bytes, scratch, arena - arena_bytes - scratch)
-    return Fit(not reasons, flash, ram, arena, scratch, "; ".join(reasons), flash_parts, ram_parts)
+    return Fit(not reasons, flash, ram, arena, scratch, "; ".join(reasons), flash_parts, ram_parts, suits)
 
 
 def fit_program(board: Board, program: Program, *, golden_vectors: int = GOLDEN_VECTORS) -> Fit:

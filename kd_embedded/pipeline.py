@@ -47,6 +47,7 @@ _PACKAGES = (
     "torch",
     "onnxruntime",
 )
+_MAKERS = (_TOOL_NAME, *(name for name in _PACKAGES if name not in _INTERPRETERS))  # whose versions no key holds
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Run:
         self._made: list[Path] = []
         self._unlock: weakref.finalize[..., Run] | None = None
         self.notes: dict[str, Any] = {}  # a stage's own entry in run.json
+        self._told = False  # that other versions made what stands
         # Who computes the teachers' logits: worker processes here, the Dask cluster at an address, or this process.
         self.workers, self.cluster = 0, ""
 
@@ -146,7 +148,11 @@ class Run:
 
     def _check_ours(self) -> None:
         if self.path(artifacts.RUN).is_file():
-            document = artifacts.read_json(self.path(artifacts.RUN))
+            try:
+                document = artifacts.read_json(self.path(artifacts.RUN))
+            except KdError as error:
+                todo = "remove the whole folder, or set project.out to another"
+                raise KdError(error.what, where=error.where, todo=todo) from None
             ours = isinstance(document, dict) and str(document.get("tool", "")).startswith(_TOOL_NAME)
         elif self.folder.is_dir():
             ours = all(
@@ -246,6 +252,7 @@ class Run:
         key = _key(account)
         if self.is_done(stage, key):
             self.progress.detail(f"{stage.name}: up to date")
+            self._tell_versions(stage)
             return False
         self.progress.say(f"{stage.name}: working")
         self.notes = {}
@@ -263,6 +270,16 @@ class Run:
         for checkpoint in self.folder.glob(f".{stage.name}*.checkpoint.npz"):
             checkpoint.unlink()
         return True
+
+    def _tell_versions(self, stage: Stage) -> None:
+        """Says, once, that results stand which other versions made: they are kept, as training is dear."""
+        entry, now = self.state[stage.name], {_TOOL_NAME: __version__, **_versions()}
+        then = {_TOOL_NAME: entry["tool"].partition(" ")[2], **entry["versions"]}
+        both = [name for name in _MAKERS if name in now and name in then]
+        others = [f"{name} {then[name]} (now {now[name]})" for name in both if now[name] != then[name]]
+        if others and not self._told:
+            self._told = True
+            self.progress.say(f"  {stage.name} was made by {', '.join(others)}, and stands; --fresh makes all anew")
 
 
 def hash_path(path: Path) -> str:

@@ -36,7 +36,7 @@ _FORM = 2  # of what augment.py does: logits kept of another form are another ca
 
 def live(teacher: Teacher, train: NDArray[np.int64]) -> SoftTargets:
     """The teacher itself, on the inputs as augmented. ``train`` int64 [n] are the positions in Data.x of the split."""
-    return lambda positions, inputs, epoch: teacher.logits(inputs, train[positions])
+    return lambda positions, inputs, epoch: finite(teacher.logits(inputs, train[positions]))
 
 
 def cached(logits: NDArray[np.float32]) -> SoftTargets:
@@ -85,7 +85,7 @@ def _of_epoch(
     shown = ahead(
         lambda batch: (augmentation.inputs(batch, epoch), train[batch]), distill.batches(np.arange(len(train)))
     )
-    logits = _finite(np.concatenate([teacher.logits(*each) for each in shown]))
+    logits = finite(np.concatenate([teacher.logits(*each) for each in shown]))
     largest = np.finfo(dtype).max
     return np.clip(logits, -largest, largest).astype(dtype)
 
@@ -119,7 +119,7 @@ def members(run: Run, ensemble: teachers.Ensemble | None = None) -> tuple[NDArra
                 return stored["train"], stored["val"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    train, val = (_finite(np.concatenate(part, axis=1)) for part in _shards(run, key, ensemble))
+    train, val = (finite(np.concatenate(part, axis=1)) for part in _shards(run, key, ensemble))
     artifacts.write_npz(path, key=np.array(key), train=train, val=val)
     _forget_tasks(run)
     return train, val
@@ -240,7 +240,7 @@ def for_teacher(run: Run, load: Callable[[], Teacher], key: str, epochs: int = 0
     """As ``of_run``, for any teacher whose identity is ``key``; ``load`` gives it, and is called where it is asked."""
     train, kept = teach.splits(run).train, _kept(run, epochs)
     if not run.spec.distill.augments:
-        return cached(_finite(distill.predict(load().logits, run.data.inputs, train))), 0
+        return cached(finite(distill.predict(load().logits, run.data.inputs, train))), 0
     if not kept:
         return live(load(), train), 0
     folder = _folder(run, key)
@@ -299,7 +299,8 @@ def _is_kept(path: Path, samples: int, dtype: Any) -> bool:
     return bool(found.dtype == dtype) and len(found) == samples
 
 
-def _finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``logits`` [N, C] as they are. Raises ModelError where they hold NaN or infinity."""
     if not np.isfinite(logits).all():
         raise ModelError("gives NaN or infinity", where="the teacher", todo="train it again, or use another")
     return logits

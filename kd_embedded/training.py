@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import distill, metrics, tasks
+from kd_embedded import __version__, distill, metrics, tasks
 from kd_embedded.ahead import ahead
 from kd_embedded.artifacts import write_npz
 from kd_embedded.augment import Augmentation, Inputs
@@ -72,9 +72,13 @@ def fit(
     ``after_step(model, epoch)`` is called when a step has been taken, ``epoch`` being the epochs done by then, 3.25 for
     instance; what it does may depend on these two alone, or a resumed fit will differ. ``checkpoint`` is written
     between epochs (at most every ten seconds) and at the end, and taken up where it holds the same ``key``, a hash of
-    all that the fit reads; the caller removes it when the result is stored. Raises ModelError where the loss is no
-    longer finite.
+    all that the fit reads, and the same versions wrote it; the caller removes it when the result is stored. Raises
+    ModelError where the loss is no longer finite.
     """
+    import keras
+    import tensorflow as tf
+
+    key = f"{key} kd-embedded {__version__} tensorflow {tf.__version__} keras {keras.__version__}"
     if not model.trainable_variables:
         raise ModelError(f"{title}: all layers are frozen", where="trainable", todo="unfreeze some before you save it")
     loop = _Loop(model, samples, spec, objective, seed, after_step, min(best_from, spec.epochs - 1))

@@ -333,5 +333,9 @@ def _budget(name: str, board: str | None, limit: float, measured: float | None, 
 
 def _miss(budget: Mapping[str, Any]) -> str:
     place = f" on {budget['board']}" if budget["board"] else ""
-    measured = "could not be measured" if budget["measured"] is None else f"{budget['measured']:.4g}"
-    return f"budget {budget['name']}{place} is missed: {measured}, and the limit is {budget['limit']:.4g}"
+    limit, measured = budget["limit"], budget["measured"]
+    digits = 4
+    while measured is not None and digits < 17 and f"{measured:.{digits}g}" == f"{limit:.{digits}g}":
+        digits += 1
+    found = "could not be measured" if measured is None else f"{measured:.{digits}g}"
+    return f"budget {budget['name']}{place} is missed: {found}, and the limit is {limit:.4g}"

@@ -1,5 +1,6 @@
 """Data sources: what they read, how they split, and what they refuse."""
 
+import base64
 import io
 import zipfile
 from collections.abc import Callable
@@ -90,6 +91,13 @@ def _without(name: str) -> Callable[[npz_data.Arrays], npz_data.Arrays]:
         (lambda a: a | {"w_train": np.where(np.arange(60) == 7, -1.0, 1.0)}, "w_train[7] is -1.0: weights are numbers"),
         (lambda a: a | {"w_train": np.where(np.arange(60) == 8, np.nan, 1.0)}, "w_train[8] is nan"),
         (lambda a: a | {"w_train": np.zeros(60)}, "w_train is zero throughout"),
+        (lambda a: a | {"X_test": a["x_train"]}, "holds X_test, which is not read: call it x_test, or leave it out"),
+        (lambda a: a | {"x_valid": a["x_train"]}, "holds x_valid, which is not read: call it x_val"),
+        (lambda a: a | {"y_test": a["y_train"]}, "has y_test but no x_test: save both, or neither"),
+        (
+            lambda a: a | {"x_test": a["x_train"].astype(np.uint8), "y_test": a["y_train"]},
+            "x_test has dtype uint8, x_train float32: give all splits one",
+        ),
     ],
 )
 def test_a_bad_npz_is_one_line(tmp_path: Path, change: Callable[[npz_data.Arrays], npz_data.Arrays], says: str) -> None:
@@ -199,6 +207,46 @@ def test_bad_image_folders(tmp_path: Path) -> None:
     _images(tmp_path / "test", ("cat", "cow"), 1)
     with pytest.raises(KdError, match="class 'cow' is not in every split"):
         data.load(spec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        (("train", "valid"), "holds a folder valid: call it val (a class has another name)"),
+        (("training", "test"), "holds a folder test: put the training images into a folder train"),
+        (("val", "cat"), "holds a folder val: put the training images"),
+        (("train", "Test"), "holds a folder Test: call it test"),
+    ],
+)
+def test_splits_of_images_under_other_names_are_not_taken_for_classes(
+    tmp_path: Path, folders: tuple[str, ...], says: str
+) -> None:
+    for name in folders:
+        _images(tmp_path / name, ("cat", "dog"), 3)
+    with pytest.raises(KdError) as caught:
+        data.load(DataSpec(source="images:."), tmp_path)
+    assert says in str(caught.value)
+
+
+def test_a_gif_in_grayscale_is_named(tmp_path: Path) -> None:
+    _images(tmp_path, ("cat", "dog"), 3)
+    (tmp_path / "dog" / "01.png").rename(tmp_path / "dog" / "01.gif")
+    spec = DataSpec(source="images:.", color="grayscale", image_size=(8, 8))
+    pixel = "R0lGODlhAQABAIAAAAAAAP///yH5BAAAAAAALAAAAAABAAEAAAIBRAA7"
+    (tmp_path / "dog" / "01.gif").write_bytes(base64.b64decode(pixel))
+    with pytest.raises(KdError, match=r"dog/01.gif: BMP and GIF are read in color alone: save it as PNG"):
+        data.load(spec, tmp_path)
+    assert len(data.load(spec.model_copy(update={"color": "rgb"}), tmp_path).x) == 6
+
+
+def test_byte_strings_and_integers_of_several_widths_are_labels(tmp_path: Path) -> None:
+    arrays = _arrays()
+    names = np.array(["ant", "bee", "cow"])
+    text, _ = npz_data.load(tmp_path, arrays | {"y_train": names[arrays["y_train"]].astype("S")})
+    assert text.class_names == ("ant", "bee", "cow") and np.array_equal(text.y, arrays["y_train"])
+    own = {"x_test": np.ones((9, 6, 5, 1), np.float32), "y_test": (np.arange(9) % 3).astype(np.uint64)}
+    mixed, _ = npz_data.load(tmp_path, arrays | own | {"class_names": names.astype("S")})
+    assert mixed.class_names == ("ant", "bee", "cow") and mixed.y[-9:].tolist() == [0, 1, 2] * 3
 
 
 def test_weights_of_the_training_samples(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kd_embedded import artifacts, pipeline
+from kd_embedded import __version__, artifacts, pipeline
 from kd_embedded.config import RunSpec, parse_config
 from kd_embedded.errors import KdError
 from kd_embedded.pipeline import Run, Stage
@@ -45,6 +45,28 @@ def test_a_stage_is_redone_only_when_something_it_reads_has_changed(tmp_path: Pa
     run.path("first.txt").unlink()
     del run
     assert _both(_run(tmp_path, distill={"alpha": 0.5}, project={"seed": 2})) == [True, False]
+
+
+def test_what_other_versions_made_stands_and_is_told_once(tmp_path: Path) -> None:
+    class Told(Progress):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def say(self, text: str) -> None:
+            self.lines.append(text)
+
+    assert _both(_run(tmp_path)) == [True, True]
+    path = _run(tmp_path).path(artifacts.RUN)
+    document = artifacts.read_json(path)
+    for entry in document["stages"].values():
+        entry["tool"], entry["versions"]["keras"] = "kd-embedded 0.0.1", "2.0"
+    artifacts.write_json(path, document)
+    run = _run(tmp_path)
+    run.progress = told = Told()
+    assert _both(run) == [False, False]
+    (line,) = told.lines
+    assert line.startswith(f"  first was made by kd-embedded 0.0.1 (now {__version__}), keras 2.0 (now 3.")
+    assert line.endswith("and stands; --fresh makes all anew")
 
 
 def test_a_stage_that_fails_leaves_no_account_of_itself(tmp_path: Path) -> None:
@@ -231,6 +253,16 @@ def test_json_that_is_absent_or_broken_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(KdError, match="cannot be read as JSON"):
         artifacts.read_json(tmp_path / "b.json")
+
+
+def test_a_damaged_run_json_is_one_line_with_the_way_out(tmp_path: Path) -> None:
+    run = Run(RunSpec(), tmp_path, Progress())
+    run.folder.mkdir(parents=True)
+    run.path(artifacts.RUN).write_text("{")
+    with pytest.raises(
+        KdError, match=r"run.json: cannot be read as JSON: .*: remove the whole folder, or set project.out"
+    ):
+        run.open_folder(fresh=False)
 
 
 def test_the_default_run_is_the_digits_example() -> None:

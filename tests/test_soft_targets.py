@@ -204,13 +204,31 @@ def test_mirrored_teachers_have_logits_of_their_own(run: Run) -> None:
     assert len([*run.path(artifacts.SOFT_TARGETS).iterdir()]) == 2
 
 
+@pytest.mark.parametrize(("key", "value"), [("augment_flip", True), ("augment_shift", 1)])
+def test_rows_of_numbers_are_neither_flipped_nor_shifted(tmp_path: Path, key: str, value: Any) -> None:
+    np.savez(tmp_path / "rows.npz", x_train=np.random.default_rng(0).normal(size=(60, 5)), y_train=np.arange(60) % 3)
+    with pytest.raises(ConfigError, match=rf"distill\.{key}: is for images, and the data is none: leave it out"):
+        _run(tmp_path, {"augment_shift": 0, key: value}, {"source": "npz:rows.npz"})
+
+
+def test_a_live_teacher_that_gives_nan_is_named() -> None:
+    class Nan(_Linear):
+        def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.where(indices[:, None] == _TRAIN[7], np.float32(np.nan), super().logits(inputs, indices))
+
+    live = soft_targets.live(Nan(), _TRAIN)
+    assert live(np.arange(7), _inputs(np.arange(7)), 0).shape == (7, 5)
+    with pytest.raises(ModelError, match="the teacher: gives NaN or infinity"):
+        live(np.arange(8), _inputs(np.arange(8)), 0)
+
+
 def test_mirror_images_of_what_is_no_image_are_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "rows.npz", x_train=np.random.default_rng(0).normal(size=(60, 5)), y_train=np.arange(60) % 3)
     said = r"distill\.teacher_mirror: is for images, and the data is none"
     with pytest.raises(ConfigError, match=said):
         _run(tmp_path, {"teacher_mirror": True}, {"source": "npz:rows.npz"})
     assert not (tmp_path / "out" / "teacher.keras").exists()
-    run = _run(tmp_path, {}, {"source": "npz:rows.npz"})
+    run = _run(tmp_path, {"augment_shift": 0}, {"source": "npz:rows.npz"})
     run.spec.distill.__dict__["teacher_mirror"] = True
     with pytest.raises(ConfigError, match=said):
         teach.load_teachers(run)

@@ -77,6 +77,13 @@ def test_the_whole_document(model: Path) -> None:
     assert json.loads(to_json(document)) == document
 
 
+@pytest.mark.parametrize(("measured", "said"), [(200.1, "200.1"), (200.04, "200.04"), (200.0000001, "200.0000001")])
+def test_a_narrow_miss_does_not_look_like_none(measured: float, said: str) -> None:
+    budget = {"name": "max_flash_kib", "board": None, "limit": 200.0, "measured": measured, "met": False}
+    proven = {"engine": "tflm", "interpreters": {"tflm": {"bytes_different": 0}}, "standard": None}
+    assert failures({**proven, "budgets": [budget]})[-1].endswith(f"is missed: {said}, and the limit is 200")
+
+
 def test_without_labels_figures_are_null(model: Path) -> None:
     document = validate(model, X, budgets=BudgetSpec(min_accuracy=0.5))
     assert document["accuracy"] == {"teacher": None, "student_float": None, "student_int8": None}

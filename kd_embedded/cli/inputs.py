@@ -26,11 +26,12 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
 
     from kd_embedded import artifacts
     from kd_embedded.errors import ConfigError
+    from kd_embedded.stages import teach
 
     if out.suffix != ".npz":
         raise ConfigError("should end in .npz", where=f"--out {out}")
     run = _stages.open_run(progress, config, ())
-    data, splits = run.data, run.splits
+    data, splits, data_sha256 = run.data, run.splits, teach.inputs_sha256(run)
     split = np.full(len(data.x), "unused", "U10")
     for name in ("train", "val", "test"):
         split[getattr(splits, name)] = name
@@ -43,7 +44,7 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
         y=data.y,
         split=split,
         class_names=np.array(data.class_names),
-        data_sha256=np.array(run.data_fingerprint),
+        data_sha256=np.array(data_sha256),
     )
     counted = {name: int((split == name).sum()) for name in np.unique(split).tolist()}
     document = {
@@ -52,7 +53,7 @@ def command(progress: Progress, config: Path, out: Path) -> Outcome:
         "input_shape": list(data.input_shape),
         data.noun: data.outputs,
         "splits": counted,
-        "data_sha256": run.data_fingerprint,
+        "data_sha256": data_sha256,
     }
     counts = ", ".join(f"{count} {name}" for name, count in counted.items())
     return Outcome(document, f"wrote {out}: {len(data.x)} inputs of {list(data.input_shape)} ({counts})")

@@ -18,11 +18,12 @@ from kd_embedded import keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import DataSpec
 from kd_embedded.data import FREE, TEST, VAL, Data
-from kd_embedded.errors import DataError
+from kd_embedded.errors import DataError, first_line
 from kd_embedded.progress import silenced
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 _PARTS = {"train": FREE, "val": VAL, "test": TEST}
+_MEANT = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
 def load(argument: str, spec: DataSpec, base: Path) -> Data:
@@ -84,7 +85,13 @@ def _folders(argument: str, base: Path) -> list[tuple[Path, int]]:
     if not argument or not root.is_dir():
         raise DataError("no such folder", where=str(root), todo='data.source is "images:FOLDER", relative to kd.toml')
     split = [(root / name, part) for name, part in _PARTS.items() if (root / name).is_dir()]
-    found = split if (root / "train").is_dir() else [(root, FREE)]
+    whole = (root / "train").is_dir()
+    for name in _class_names(root):
+        known = _MEANT.get(name.lower(), name.lower())
+        if known in _PARTS and not (whole and name in _PARTS):
+            todo = f"call it {known}" if name != known else "put the training images into a folder train"
+            raise DataError(f"holds a folder {name}", where=str(root), todo=f"{todo} (a class has another name)")
+    found = split if whole else [(root, FREE)]
     for folder, _ in found:
         if not _class_names(folder):
             raise DataError("holds no folder of images", where=str(folder), todo="make one folder for each class")
@@ -104,16 +111,21 @@ def _below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
 
 
-def _broken(folder: Path, paths: list[Path]) -> str:
-    """The first image that TensorFlow cannot decode, and why."""
+def _broken(folder: Path, paths: list[Path], channels: int) -> DataError | None:
+    """The first image that TensorFlow cannot decode to so many ``channels``, and why; None where it can."""
     import tensorflow as tf
 
     for path in paths:
+        name = path.relative_to(folder)
+        if channels == 1 and path.suffix.lower() in (".bmp", ".gif"):
+            todo = 'save it as PNG, or set data.color = "rgb"'
+            return DataError(f"{name}: BMP and GIF are read in color alone", where=str(folder), todo=todo)
         try:
-            tf.io.decode_image(path.read_bytes(), expand_animations=False)
+            tf.io.decode_image(path.read_bytes(), channels=channels, expand_animations=False)
         except Exception as error:  # TensorFlow's own errors; their last part is the decoder's word
-            return f"{path.relative_to(folder)} cannot be decoded: {str(error).splitlines()[0].rpartition('} ')[2]}"
-    return "an image cannot be decoded"
+            said = str(error).splitlines()[0].rpartition("} ")[2]
+            return DataError(f"{name} cannot be decoded: {said}", where=str(folder), todo="remove or repair it")
+    return None
 
 
 def _decode(folder: Path, names: tuple[str, ...], spec: DataSpec) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -144,10 +156,10 @@ def _batches(folder: Path, paths: list[Path], spec: DataSpec, **labels: Any) -> 
             if labels["labels"] is None:
                 return [_bytes(images.numpy()) for images in batches]
             return [(_bytes(images.numpy()), found.numpy()) for images, found in batches]
-    except Exception:  # TensorFlow's own errors, which do not name the file
+    except Exception as error:  # TensorFlow's own errors, which do not name the file
         with silenced():
-            what = _broken(folder, paths)
-        raise DataError(what, where=str(folder), todo="remove or repair it") from None
+            broken = _broken(folder, paths, 1 if spec.color == "grayscale" else 3)
+        raise broken or DataError(f"cannot be read: {first_line(error)}", where=str(folder)) from None
 
 
 def _bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:

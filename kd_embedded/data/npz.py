@@ -10,6 +10,7 @@ needs ``x_*`` alone; its ``y_test`` [N] is 0 for what is normal and 1 for an ano
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from kd_embedded.data import FREE, TEST, TRAIN, VAL, Data
 from kd_embedded.errors import ConfigError, DataError
 
 _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
+_MEANT = re.compile(r"([xy])_(train|val|test|valid|validation)", re.IGNORECASE)
 
 
 def load(argument: str, spec: DataSpec, base: Path) -> Data:
@@ -31,6 +33,7 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
     path = _existing(argument, base)
     learns_inputs = spec.task == tasks.AUTOENCODER
     arrays = _read(path, ("x_train",) if learns_inputs else ("x_train", "y_train"))
+    _check_names(arrays, str(path))
     found = [name for name in _PARTS if f"x_{name}" in arrays]
     if learns_inputs:
         arrays = _anomalies(arrays, found, spec, str(path))
@@ -44,7 +47,7 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
     if spec.task == tasks.REGRESSION:
         targets, outputs = _targets(arrays, found, str(path))
         return replace(data, task=spec.task, targets=targets, output_names=outputs)
-    raw = np.concatenate([arrays[f"y_{name}"] for name in found])
+    raw = np.concatenate([_labels(arrays[f"y_{name}"]) for name in found])
     if learns_inputs:
         return replace(data, task=spec.task, y=raw)
     y, names = _classes(raw, arrays.get("class_names"), str(path))
@@ -91,6 +94,19 @@ def _read(path: Path, needed: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def _check_names(arrays: dict[str, NDArray[Any]], where: str) -> None:
+    """Raises DataError at an array that would be left out though it is meant: X_test, x_valid, y_test alone."""
+    for name in arrays:
+        meant = _MEANT.fullmatch(name)
+        if meant is None:
+            continue
+        known = f"{meant[1].lower()}_{'val' if 'val' in meant[2].lower() else meant[2].lower()}"
+        if name != known:
+            raise DataError(f"holds {name}, which is not read", where=where, todo=f"call it {known}, or leave it out")
+        if name.startswith("y") and f"x{name[1:]}" not in arrays:
+            raise DataError(f"has {name} but no x{name[1:]}", where=where, todo="save both, or neither")
+
+
 def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str, *, most: int) -> None:
     """``most`` axes for y."""
     x, y = arrays[f"x_{name}"], arrays.get(f"y_{name}")
@@ -108,6 +124,12 @@ def _check_pair(arrays: dict[str, NDArray[Any]], name: str, where: str, *, most:
             f"x_{name} has samples of shape {x.shape[1:]}, x_train of {arrays['x_train'].shape[1:]}",
             where=where,
             todo="give all splits one shape",
+        )
+    if (x.dtype == np.uint8) != (arrays["x_train"].dtype == np.uint8):
+        raise DataError(
+            f"x_{name} has dtype {x.dtype}, x_train {arrays['x_train'].dtype}",
+            where=where,
+            todo="give all splits one: bytes are scaled to 0 to 1, other numbers are taken as they are",
         )
     if not len(x):
         raise DataError(f"x_{name} is empty", where=where, todo="give it samples, or leave the array out")
@@ -137,7 +159,7 @@ def _inputs(x: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     if x.dtype.kind not in "buif":
         raise DataError(f"{name} has dtype {x.dtype}", where=where, todo="inputs are real numbers")
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is told as that
-        values = x if x.dtype == np.uint8 else x.astype(np.float32)
+        values = x if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
     return values[..., np.newaxis] if values.ndim == 3 else values
 
 
@@ -161,7 +183,7 @@ def _targets(
         raise DataError(what, where=where, todo="give all y_* the same D, at least 1")
     (count,) = counts
     given = arrays.get("output_names")
-    names = [f"y{i}" for i in range(count)] if given is None else [str(name) for name in np.ravel(given)]
+    names = [f"y{i}" for i in range(count)] if given is None else [str(name) for name in np.ravel(_text(given))]
     if len(names) != count:
         raise DataError(f"{len(names)} output_names for {count} targets", where=where, todo="give one for each")
     return np.concatenate(parts), tuple(names)
@@ -182,8 +204,17 @@ def _anomalies(
     return {**arrays, **marked, **({} if y is None else {"y_test": y.astype(np.int64)})}
 
 
+def _labels(y: NDArray[Any]) -> NDArray[Any]:
+    """``y`` with whole numbers as int64 and byte strings as strings, so that those of several splits go together."""
+    return y.astype(np.int64) if y.dtype.kind in "bui" else _text(y)
+
+
+def _text(values: NDArray[Any]) -> NDArray[Any]:
+    return np.char.decode(values, "utf-8", "replace") if values.dtype.kind == "S" else values
+
+
 def _classes(raw: NDArray[Any], named: NDArray[Any] | None, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    names = None if named is None else tuple(str(name) for name in np.ravel(named))
+    names = None if named is None else tuple(str(name) for name in np.ravel(_text(named)))
     if raw.dtype.kind == "U":
         names = names or tuple(str(name) for name in np.unique(raw))
         unknown = sorted(set(raw.tolist()) - set(names))

@@ -14,7 +14,7 @@ from kd_embedded import artifacts, codegen, keras_files, pruning, qat, students,
 from kd_embedded import quantize as quantization
 from kd_embedded.boards import Board
 from kd_embedded.config import StudentSpec
-from kd_embedded.errors import BudgetError, KdError
+from kd_embedded.errors import BudgetError, KdError, ModelError
 from kd_embedded.fit import Fit
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.tflite.analyze import analyze
@@ -59,7 +59,7 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         keras_files.check_logits(student, sample, where, "end it in logits, or in a single softmax")
     if spec.prune:
         student = pruning.narrowed(student, spec.prune)
-    _fill_zeros(student)
+    _part_weights(student)
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
     model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
     if run.spec.quantize.insists:
@@ -84,16 +84,22 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
         "boards": {name: _sizes(board, found) for board, (name, found) in zip(run.boards, fits.items(), strict=True)},
     }
     where = f"{spec.file} on" if spec.file else f"student {spec.arch} at width {spec.width:g} on"
+    for name, found in fits.items():
+        if not found.suits:
+            todo = "" if "quantize with" in found.reason else "replace that layer, or take another board"
+            raise KdError(found.reason, where=f"{where} {name}", todo=todo)
     problems = {name: _problem(run, found, f"{where} {name}") for name, found in fits.items()}
     return document, {name: problem for name, problem in problems.items() if problem}
 
 
-def _fill_zeros(student: Any) -> None:
-    """Puts something into weights that begin as zeros: the converter stores equal tensors once, training parts them."""
+def _part_weights(student: Any) -> None:
+    """Makes weights that begin alike differ: the converter stores equal tensors once, and training parts them."""
     generator = np.random.default_rng(0)
-    for weight in student.trainable_variables:
-        if not np.any(weight.numpy()):
-            weight.assign(generator.normal(0.0, 0.01, weight.shape))
+    for weight in student.variables:
+        values = weight.numpy()
+        if values.dtype.kind == "f":
+            noise = generator.normal(0.0, 0.01, values.shape)
+            weight.assign(values * (1.0 + noise) if np.any(values) else noise)
 
 
 def _problem(run: Run, found: Fit, where: str) -> KdError | None:
@@ -132,13 +138,19 @@ def _refusal(run: Run, misfits: Mapping[str, KdError]) -> KdError:
 
 
 def _largest_width(run: Run) -> float:
-    """Bisects widths in steps of 1/20 below the one asked for; 0 where none fits."""
-    low, high = 0, int(run.spec.student.width * 20 + 0.999)
+    """Bisects widths in steps of 1/20 below the one asked for; 0 where none fits, or pruning takes nothing off it."""
+    low, high, taken = 0, int(run.spec.student.width * 20 + 0.999), 0.0
     while high - low > 1:
         middle = (low + high) // 2
-        _, misfits = _measure(run, run.spec.student.model_copy(update={"width": middle / 20}))
-        low, high = (low, middle) if misfits else (middle, high)
-    return low / 20
+        try:
+            _, misfits = _measure(run, run.spec.student.model_copy(update={"width": middle / 20}))
+        except ModelError as error:
+            if error.where != "student.prune":
+                raise
+            low = middle  # too narrow to be pruned
+            continue
+        low, high, taken = (low, middle, taken) if misfits else (middle, high, middle / 20)
+    return taken
 
 
 def own_files(run: Run) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def work(run: Run) -> None:
     Raises ConfigError before any is trained where the data do not suit what is asked of them.
     """
     keras_files.start_tensorflow()
-    _check_mirror(run)
+    _check_images(run)
     for spec in run.spec.teacher:
         teachers.check_scale(spec, run.data.input_shape[-1])
     count, known = len(run.spec.teacher), _known(run)
@@ -131,23 +131,25 @@ def _known(run: Run) -> dict[str, training.History]:
 def load_teachers(run: Run) -> teachers.Ensemble:
     """The run's teachers as the teach stage left them, as one; those of a regression with standardised outputs.
 
-    Raises ConfigError where the data are no images and the teachers are asked about mirror images.
+    Raises ConfigError where the data are no images and images are asked for.
     """
     members: list[teachers.Teacher] = [teachers.load(_job(run, index)) for index in range(len(run.spec.teacher))]
     if run.data.targets is not None:
         members = [teachers.Standardized(member, units(run)) for member in members]
     space = run.spec.distill.ensemble
-    _check_mirror(run)
+    _check_images(run)
     if run.spec.distill.teacher_mirror:
         members = [teachers.Mirrored(member, space) for member in members]
     return teachers.Ensemble(members, [spec.weight for spec in run.spec.teacher], space)
 
 
-def _check_mirror(run: Run) -> None:
-    """Raises ConfigError where teachers are asked about mirror images of what is no image."""
-    if run.spec.distill.teacher_mirror and len(run.data.input_shape) != 3:
-        todo = "leave it out"
-        raise ConfigError("is for images, and the data is none", where="distill.teacher_mirror", todo=todo)
+def _check_images(run: Run) -> None:
+    """Raises ConfigError where what is no image is mirrored or shifted in distilling."""
+    if len(run.data.input_shape) == 3:
+        return
+    for key in ("teacher_mirror", "augment_flip", "augment_shift"):
+        if getattr(run.spec.distill, key):
+            raise ConfigError("is for images, and the data is none", where=f"distill.{key}", todo="leave it out")
 
 
 def _job(run: Run, index: int) -> teachers.Job:
@@ -171,7 +173,14 @@ def _job(run: Run, index: int) -> teachers.Job:
         )
 
     path = run.path(files(run)[index])
-    return teachers.Job(spec, run.base, path, seed, run.data, splits(run), run.data_fingerprint, train)
+    return teachers.Job(spec, run.base, path, seed, run.data, splits(run), inputs_sha256(run), train)
+
+
+def inputs_sha256(run: Run) -> str:
+    """Of the data as models see them: what a file of precomputed logits says that it was made for."""
+    spec, data = run.spec.data, run.data
+    seen = [run.data_fingerprint, data.task, data.scale, data.offset, spec.image_size, spec.color]
+    return sha256_bytes(json.dumps(seen).encode())
 
 
 def _sources(run: Run) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, codegen, distill, keras_files, tasks
+from kd_embedded import artifacts, codegen, distill, keras_files, soft_targets, tasks
 from kd_embedded import validate as validation
 from kd_embedded.codegen.arena import Arena
 from kd_embedded.pipeline import Run, Stage
@@ -26,7 +26,7 @@ def work(run: Run) -> None:
     arena = codegen.ENGINES[spec.engine].arena(model, graph)
     fits = {board.name: codegen.fit(model, graph, board, spec, arena) for board in run.boards}
     classes = run.data.task == tasks.CLASSIFICATION
-    teacher_logits = distill.predict(teach.load_teachers(run).logits, run.data.inputs, test)
+    teacher_logits = soft_targets.finite(distill.predict(teach.load_teachers(run).logits, run.data.inputs, test))
     if run.data.targets is not None:
         teacher_logits = teach.units(run).real(teacher_logits)
     student = KerasTeacher(keras_files.load(run.path(artifacts.STUDENT)))

@@ -96,7 +96,9 @@ def make(job: Job) -> list[dict[str, float]]:
         _saved_model(packed, job)
         artifacts.write_bytes(job.path, packed)
         return []
-    model = build(spec, data.input_shape, data.outputs, job.seed, job.base, data.inputs(job.sample()), data.noun)
+    model = build(
+        spec, data.input_shape, data.outputs, job.seed, job.base, lambda: data.inputs(job.sample()), data.noun
+    )
     if spec.file and spec.outputs == "auto":
         todo = 'set outputs = "probabilities" for this teacher'
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
@@ -123,12 +125,12 @@ def build(
     classes: int,
     seed: int,
     base: Path,
-    sample: NDArray[np.float32] | None = None,
+    sample: Callable[[], NDArray[np.float32]] | None = None,
     noun: str = "classes",
 ) -> Any:
     """The teacher before training, giving logits float32 [N, classes] of the *data's* inputs.
 
-    ``sample`` float32 [N, *input_shape] of training inputs sets what an architecture takes from the data.
+    ``sample()`` float32 [N, *input_shape] of training inputs sets what an architecture takes from the data.
 
     ``input_scale`` and ``input_offset`` are a layer at its front, so that whoever loads the saved teacher feeds it what
     the student sees. ``noun`` is what messages call the outputs. Raises ModelError where the model does not suit the
@@ -147,7 +149,7 @@ def build(
     else:
         model = zoo.build(spec.arch, input_shape, classes, spec.width, seed)
         if sample is not None:
-            zoo.adapt(spec.arch, model, _function.scaled(sample, spec))
+            zoo.adapt(spec.arch, model, lambda: _function.scaled(sample(), spec))
     if (spec.input_scale, spec.input_offset) == ((1.0,), (0.0,)):
         return model
     inputs = keras.Input(input_shape, name="data_input")

@@ -7,6 +7,7 @@ when it is loaded.
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import json
 import warnings
@@ -93,14 +94,19 @@ def build(spec: TeacherSpec, seed: int) -> Any:
     """
     from sklearn.pipeline import make_pipeline
 
-    steps = [_class(name)() for name in spec.estimator]
+    steps = [_new(name) for name in spec.estimator]
     estimator = steps[0] if len(steps) == 1 else make_pipeline(*steps)
-    for key, value in spec.parameters.items():
+    for key, value in sorted(spec.parameters.items(), key=lambda item: item[0].count("__")):
         known = tuple(estimator.get_params())
         if key not in known:
             raise ConfigError(f"unknown parameter {key}", where=_place(spec), todo=nearest(key, known))
-        estimator.set_params(**{key: _class(value)() if value in _named({key: value}) else value})
+        estimator.set_params(**{key: _new(value) if value in _named({key: value}) else value})
     given = set(spec.parameters)
+    for step in steps:
+        for name in _required(type(step)):
+            if getattr(step, name) is None:
+                todo = "give it in parameters, or save a fitted one with skops.io.dump and name it in file"
+                raise ConfigError(f"{type(step).__name__} needs {name}", where=_place(spec), todo=todo)
     chance = [key for key in estimator.get_params() if key.rpartition("__")[2] == "random_state" and key not in given]
     return estimator.set_params(**dict.fromkeys(chance, seed))
 
@@ -141,6 +147,18 @@ def _class(name: str) -> Any:
     if not (isinstance(found, type) and issubclass(found, BaseEstimator)):
         raise ConfigError(f"{name} is no estimator", where="teacher.estimator", todo="name a classifier")
     return found
+
+
+def _new(name: str) -> Any:
+    """An estimator with its defaults, None where it has none; parameters are set afterwards."""
+    found = _class(name)
+    return found(**dict.fromkeys(_required(found)))
+
+
+def _required(estimator: type) -> list[str]:
+    """The parameters without a default."""
+    found = inspect.signature(estimator).parameters.values()
+    return [each.name for each in found if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
 
 
 def _named(parameters: dict[str, Any]) -> list[str]:
@@ -236,6 +254,7 @@ def _numbers(estimator: Any, where: str) -> _function.Scores:
 
 def _columns(known: list[Any], job: Job, where: str) -> list[int]:
     """Which column of predict_proba is each class of the data: by name, or by number."""
+    known = [int(label) if isinstance(label, float) and label.is_integer() else label for label in known]
     names: tuple[Any, ...] = job.data.class_names
     if not all(isinstance(label, str) for label in known):
         names = tuple(range(job.data.classes))

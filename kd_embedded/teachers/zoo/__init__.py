@@ -11,6 +11,7 @@ A new architecture is one new file here.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ def build(arch: str, input_shape: tuple[int, ...], classes: int, width: float, s
     return importlib.import_module(f"{__name__}.{arch}").build(input_shape, classes, width)
 
 
-def adapt(arch: str, model: Any, inputs: NDArray[np.float32]) -> None:
-    """Sets the weights that follow from training ``inputs`` float32 [N, *input_shape], where ``arch`` has such."""
+def adapt(arch: str, model: Any, inputs: Callable[[], NDArray[np.float32]]) -> None:
+    """Sets the weights that follow from training ``inputs()`` float32 [N, *input_shape], where ``arch`` has such."""
     module = importlib.import_module(f"{__name__}.{arch}")
     if hasattr(module, "adapt"):
-        module.adapt(model, inputs)
+        module.adapt(model, inputs())

@@ -44,9 +44,12 @@ def adapt(model: Any, inputs: NDArray[np.float32]) -> None:
     root of their eigenvalues, and the same negated. Its bias is zero.
     """
     height, width, depth = inputs.shape[1:]
-    views = [inputs[:, i : height - 1 + i, j : width - 1 + j] for i in (0, 1) for j in (0, 1)]
-    patches = np.stack(views, axis=3).reshape(-1, 4 * depth).astype(np.float64)
-    values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
+    products, count = np.zeros((4 * depth, 4 * depth)), 0
+    for image in inputs:
+        views = [image[i : height - 1 + i, j : width - 1 + j] for i in (0, 1) for j in (0, 1)]
+        patches = np.stack(views, axis=2).reshape(-1, 4 * depth).astype(np.float64)
+        products, count = products + patches.T @ patches, count + len(patches)
+    values, vectors = np.linalg.eigh(products / count)
     whitening = (vectors / np.sqrt(values + _EPSILON)).reshape(2, 2, depth, -1)
     layer = model.get_layer("whiten")
     kernel = np.concatenate([whitening, -whitening], axis=-1)
