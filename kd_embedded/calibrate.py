@@ -96,10 +96,11 @@ def _join(group: dict[int, list[int]], one: int, other: int) -> None:
 def quant_params(low: float, high: float) -> QuantParams:
     """The int8 parameters whose range is as near to [low, high] as zero allows, which must be a value of the range.
 
-    The scale has few enough bits for the converter to read it unrounded from a float32 range.
+    The scale has few enough bits for the converter to read it unrounded from a float32 range, and is large enough for
+    it not to widen the range.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = short((high - low) / 255) or 1.0
+    scale = max(short((high - low) / 255), _LEAST_SCALE) if high > low else 1.0
     return QuantParams((scale,), (int(np.clip(round(-128 - low / scale), -128, 127)),))
 
 
@@ -107,6 +108,9 @@ def short(scale: float) -> float:
     """``scale`` rounded to 15 bits: 255 times it is exact in float32, whose mantissa has 24."""
     mantissa, exponent = math.frexp(scale)
     return math.ldexp(round(mantissa * 2**_MANTISSA_BITS), exponent - _MANTISSA_BITS)
+
+
+_LEAST_SCALE = short(1.0001e-6 / 255)  # the converter widens ranges of up to 1e-6 (its ExpandVerySmallRange)
 
 
 def limits_of(params: QuantParams) -> tuple[float, float]:

@@ -74,17 +74,22 @@ def has_bias(op: Op) -> bool:
 
 
 def untied(graph: Graph) -> Graph:
-    """``graph`` with a bias of its own for each kernel: the converter stores equal ones, as of zeros, but once."""
-    tensors, ops, of_kernel = list(graph.tensors), list(graph.ops), dict[int, int]()
+    """``graph`` with a bias of its own for each layer: the converter stores equal constants, as of zeros, but once."""
+    tensors, ops, own = list(graph.tensors), list(graph.ops), dict[tuple[int, ...], int]()
+    readers: dict[int, set[tuple[int, ...]]] = {}
+    for op in graph.ops:
+        for place, index in enumerate(op.inputs):
+            as_bias = op.name in WEIGHTED and place == 2
+            readers.setdefault(index, set()).add(op.inputs[1:] if as_bias else ())
     for op in graph.ops:
         if op.name not in WEIGHTED or not has_bias(op):
             continue
-        kernel, bias = op.inputs[1:3]
-        if kernel not in of_kernel:
-            of_kernel[kernel] = len(tensors) if bias in of_kernel.values() else bias
-            if of_kernel[kernel] != bias:
+        weights, bias = op.inputs[1:], op.inputs[2]  # the same of a layer that is called twice
+        if weights not in own:
+            own[weights] = bias if readers[bias] == {weights} else len(tensors)
+            if own[weights] != bias:
                 tensors.append(replace(graph.tensors[bias], index=len(tensors)))
-        ops[op.index] = replace(op, inputs=(op.inputs[0], kernel, of_kernel[kernel]))
+        ops[op.index] = replace(op, inputs=(*op.inputs[:2], own[weights]))
     return replace(graph, tensors=tuple(tensors), ops=tuple(ops))
 
 
@@ -108,11 +113,36 @@ def check(graph: Graph, layer_of: Callable[[Tensor], str], where: str) -> None:
     """Raises a ModelError that names the layer of the first op which ``apply`` does not have."""
     for op in graph.ops:
         inputs = [graph.tensors[index] for index in op.inputs if index >= 0]
-        reason = _unsupported(op, inputs)
-        if reason:
-            layer = layer_of(graph.tensors[op.outputs[0]])
-            in_layer = f" in layer {layer!r}" if layer else ""
-            raise ModelError(f"{reason}{in_layer} is not known to fake quantization", where=where, todo=WAY_OUT)
+        if reason := _unsupported(op, inputs):
+            what = f"{reason}{_in_layer(graph, op, layer_of)} is not known to fake quantization"
+            raise ModelError(what, where=where, todo=WAY_OUT)
+
+
+def check_gradients(graph: Graph, inputs: NDArray[np.float32], layer_of: Callable[[Tensor], str], where: str) -> None:
+    """Raises a ModelError that names the layer of the first op which TensorFlow cannot differentiate on this machine.
+
+    ``inputs`` float32 [N, ...] are any: the gradients are computed.
+    """
+    import tensorflow as tf
+
+    values: dict[int, Any] = {graph.inputs[0]: inputs, **constants(graph)}
+    for op in graph.ops:
+        operands = {index: values[index] for index in op.inputs if index >= 0}
+        watched = {index: tf.constant(value) for index, value in operands.items() if value.dtype == np.float32}
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            output = apply(graph, op, operands | watched)
+        try:
+            tape.gradient(output, watched)
+        except (tf.errors.OpError, LookupError):
+            what = f"TensorFlow has no gradient here for the {op.name}{_in_layer(graph, op, layer_of)}"
+            raise ModelError(what, where=where, todo="set qat_epochs = 0, or replace that layer") from None
+        values[op.outputs[0]] = output.numpy()
+
+
+def _in_layer(graph: Graph, op: Op, layer_of: Callable[[Tensor], str]) -> str:
+    layer = layer_of(graph.tensors[op.outputs[0]])
+    return f" in layer {layer!r}" if layer else ""
 
 
 def _unsupported(op: Op, inputs: list[Tensor]) -> str:
@@ -149,7 +179,9 @@ def _fused(tf: Any, op: Op, value: Any) -> Any:
 def _conv(tf: Any, op: Op, inputs: list[Any], shape: tuple[int, ...]) -> Any:
     at = op.options
     strides, dilations = (at["stride_h"], at["stride_w"]), (at["dilation_h_factor"], at["dilation_w_factor"])
-    return _biased(tf, tf.nn.conv2d(inputs[0], inputs[1], strides, at["padding"], dilations=dilations), inputs)
+    # On a CPU without oneDNN conv2d has no gradient with a dilation. convolution has, but takes no strides beside one.
+    function = tf.nn.convolution if max(dilations) > 1 and strides == (1, 1) else tf.nn.conv2d
+    return _biased(tf, function(inputs[0], inputs[1], strides, at["padding"], dilations=dilations), inputs)
 
 
 def _depthwise(tf: Any, op: Op, inputs: list[Any], shape: tuple[int, ...]) -> Any:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from kd_embedded import calibrate, float_graph, quantize
 from kd_embedded.errors import ModelError
-from kd_embedded.tflite.graph import Graph, Op, QuantParams
+from kd_embedded.tflite.graph import Graph, Op, QuantParams, Tensor
 
-_LEAST_SCALE = 1e-12  # of a channel of zeros
+_LEAST_WEIGHT = 5e-7  # what the converter takes for the largest of a channel where all are smaller
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,26 @@ class FakeQuantized:
     variables: Mapping[int, Any]
 
 
-def trace(student: Any, sample: NDArray[np.float32], where: str) -> Graph:
+def trace(student: Any, sample: NDArray[np.float32], where: str, *, trained: bool = True) -> Graph:
     """The float graph of a Keras ``student`` as the converter makes it; ``sample`` float32 [K, ...] are some inputs.
 
-    Raises a ModelError that names the layer whose op fake quantization does not have.
+    Raises a ModelError that names the layer whose op fake quantization does not have or, where the graph is to be
+    ``trained``, TensorFlow cannot differentiate.
     """
+
+    def layer_of(tensor: Tensor) -> str:
+        return quantize.last_layer_in(tensor.name, student)
+
     graph = float_graph.untied(quantize.float_graph(student, where))
-    float_graph.check(graph, lambda tensor: quantize.last_layer_in(tensor.name, student), where)
+    float_graph.check(graph, layer_of, where)
     (found,) = float_graph.runner(graph, graph.outputs)(sample)
     wanted = np.asarray(student(sample, training=False))
-    if np.abs(found - wanted).max() > 1e-3 * (np.abs(wanted).max() + 1e-3):
+    if not np.isfinite(wanted).all():
+        raise ModelError("its outputs are not finite", where=where, todo="train it with a lower learning rate")
+    if not np.abs(found - wanted).max() <= 1e-3 * (np.abs(wanted).max() + 1e-3):
         raise ModelError("fake quantization does not follow it", where=where, todo=float_graph.WAY_OUT)
+    if trained:
+        float_graph.check_gradients(graph, sample, layer_of, where)
     return graph
 
 
@@ -105,7 +114,7 @@ def round_weights(kernel: Any, *, per_channel: bool = True) -> Any:
     import tensorflow as tf
 
     axes = list(range(len(kernel.shape) - 1)) if per_channel else None
-    scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes), _LEAST_SCALE) / 127.0
+    scale = tf.maximum(tf.reduce_max(tf.abs(kernel), axes), _LEAST_WEIGHT) / 127.0
     return kernel + tf.stop_gradient(tf.round(kernel / scale) * scale - kernel)
 
 

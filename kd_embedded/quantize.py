@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,16 +175,25 @@ def _layer_of_float_op(op: str, concrete: Any, student: Any) -> str:
 
 
 def layer_in(path: str, student: Any) -> str:
-    """The layer of ``student`` whose name (perhaps numbered) is a part of a graph node's path."""
-    return _first_in(path.split(";")[0].split("/"), student.layers)
+    """The layer of ``student`` that a graph node's path goes through; empty where it goes through none."""
+    return _layer_of(path.split(";")[0], [layer.name for layer in student.layers])
 
 
 def last_layer_in(path: str, student: Any) -> str:
     """The last layer of ``student`` that an op of the graph holds, by the names of all nodes fused into it."""
-    parts = [part for name in path.split(";") for part in name.split("/")]
-    return _first_in(parts, reversed(student.layers))
+    names = [layer.name for layer in student.layers]
+    found = {_layer_of(name, names) for name in path.split(";")}
+    return next((name for name in reversed(names) if name in found), "")
 
 
-def _first_in(parts: list[str], layers: Iterable[Any]) -> str:
-    names = [layer.name for layer in layers]
-    return next((name for name in names for part in parts if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)), "")
+def _layer_of(path: str, names: list[str]) -> str:
+    """The first part of ``path`` that is one of ``names``, with or without the number that TensorFlow appends.
+
+    Keras opens a layer's scope once for the build before it does for each call, so a node of ``relu`` is in ``relu_1``
+    (of a second call in ``relu_3``) and one of a layer ``relu_1`` in ``relu_1_2``: the number is taken off first.
+    """
+    for part in path.split("/"):
+        for name in (re.sub(r"_\d+$", "", part), part):
+            if name in names:
+                return name
+    return ""

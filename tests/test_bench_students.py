@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kd_embedded import bench
+from kd_embedded import bench, keras_files, training
 from kd_embedded.artifacts import read_json
+from kd_embedded.teachers import zoo
 
 _ROOT = Path(__file__).resolve().parent.parent
+_CASES = bench.CASES
 _TINY = bench.Case(
     sections={"data": {"max_per_class": 12}},
     teachers=({"arch": "mlp", "width": 0.1, "epochs": 2},),
@@ -35,6 +37,7 @@ def _cell(recipe: str, seed: int, *accuracy: float, **changed: Any) -> dict[str,
         **{"data": "digits", "student": "mlp", "recipe": recipe, "seed": seed, "epochs": 60, "qat_epochs": 15},
         **{"used": recipe, "parameters": 100, "accuracy": dict(zip(bench.FORMS, accuracy, strict=False))},
         **{"data_sha256": "d", "teacher_sha256": "t", "settings_sha256": "s"},
+        "bytes": {"int8_ptq": 7000 + seed, "int8_qat": 7500},
         **changed,
     }
 
@@ -74,6 +77,7 @@ def test_rows_are_in_the_order_of_recipes_and_forms_and_seeds_ascend() -> None:
     assert [row["epochs"] for row in rows[7:]] == [75] * 3
     assert rows[1]["seeds"] == [0.6, 0.8] and rows[1]["mean"] == pytest.approx(0.7)
     assert rows[1]["ci95"] == pytest.approx(12.7062 * 0.1, rel=1e-5)
+    assert [row["bytes"] for row in rows[:7]] == [None, None, 7002, 7500, None, 7001, 7500]
     assert rows[4]["used"] == ["dkd"] and rows[4]["ci95"] is None and rows[4]["teacher"] == 0.99
 
 
@@ -179,6 +183,26 @@ def test_auto_and_an_ensemble(script: ModuleType, tmp_path: Path) -> None:
     rows = read_json(tmp_path / "results" / "students.json")
     assert {row["recipe"] for row in rows} == {"auto", cell["recipe"]}
     assert all(row["used"] == [cell["recipe"]] for row in rows)
+
+
+def test_cells_of_worker_processes_are_the_same_files(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "CASES", _CASES)  # as worker processes know them
+    keras_files.start_tensorflow()
+    keras_files.save(zoo.build("mlp", (8, 8, 1), 10, 0.05, 1), tmp_path / "teacher.keras")
+    asked = ["--teacher", str(tmp_path / "teacher.keras"), "--students", "mlp", "--seeds", "1"]
+    asked += ["--recipes", "alone", "--recipes", "kd", "--epochs", "1", "--qat-epochs", "1"]
+    found = []
+    for workers in (0, 2):
+        work = tmp_path / f"{workers} workers"
+        places = ["--work", str(work), "--results", str(tmp_path / "results"), "--workers", str(workers)]
+        done = CliRunner().invoke(script.main, [*asked, *places])
+        assert done.exit_code == 0, done.output
+        files = [*work.glob("digits/cells/*.json"), *work.glob("digits/mlp-*/student.keras")]
+        found.append({str(path.relative_to(work)): path.read_bytes() for path in files})
+        monkeypatch.setattr(training, "fit", None)  # from here on nothing is trained in this process
+    assert len(found[0]) == 4 and found[0] == found[1]
 
 
 @pytest.mark.parametrize(

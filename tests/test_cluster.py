@@ -158,13 +158,13 @@ def test_no_scheduler_and_no_dask_are_one_line(tmp_path: Path, monkeypatch: pyte
         run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path, cluster="tcp://127.0.0.1:1")
 
 
-def _taught(base: Path) -> Run:
-    """Digits and a tiny teacher; nothing is distilled yet."""
+def _taught(base: Path, *more: dict[str, Any]) -> Run:
+    """Digits, a tiny teacher and ``more`` of them; nothing is distilled yet."""
     spec = parse_config(
         {
             "project": {"out": "out"},
             "data": {"max_per_class": 30},
-            "teacher": {"arch": "mlp", "width": 0.05, "epochs": 1},
+            "teacher": [{"arch": "mlp", "width": 0.05, "epochs": 1}, *more],
             "student": {"arch": "mlp", "width": 0.25},
             "distill": {"epochs": 2, "augment_shift": 1},
         },
@@ -203,3 +203,31 @@ def test_the_teachers_logits_are_the_same_bytes_by_a_worker_process(
     run.workers = 1
     assert _logits(run) == here and len(here) == 3
     assert tasks == [3, 2, 3]  # as stored: two batches of the training split, one of the validation split; two epochs
+
+
+# Asked once as it is loaded, then for one batch after another.
+_FATAL = """
+import contextlib, os, pathlib, signal
+asked = 0
+def logits(x):
+    global asked
+    asked += 1
+    if asked == 3:
+        with contextlib.suppress(FileNotFoundError):
+            pathlib.Path(__file__).with_name("doomed").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return x.reshape(len(x), -1)[:, :10]
+"""
+
+
+def test_a_worker_killed_between_two_batches_of_the_teachers_changes_no_byte(
+    tmp_path: Path, how: dict[str, Any]
+) -> None:
+    (tmp_path / "own.py").write_text(_FATAL)
+    run = _taught(tmp_path, {"kind": "python", "function": "own:logits"})
+    here = _logits(run)
+    doomed = tmp_path / "doomed"
+    doomed.touch()
+    run.workers, run.cluster = how.get("workers", 0), how.get("cluster", "")
+    assert _logits(run) == here and len(here) == 3
+    assert not doomed.exists()

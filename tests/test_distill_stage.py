@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kd_embedded import artifacts, keras_files, teachers
+from kd_embedded import artifacts, keras_files, soft_targets, teachers, training
 from kd_embedded.config import parse_config
 from kd_embedded.errors import ConfigError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.recipes._auto import choose
-from kd_embedded.stages import distill, examine, plan, teach
+from kd_embedded.recipes._features import connect
+from kd_embedded.stages import distill, examine, plan, quantize, teach
 
 _TEACHER = {"arch": "mlp", "width": 0.1, "epochs": 3, "learning_rate": 0.01}
 
@@ -69,6 +70,79 @@ def test_a_recipe_of_feature_maps_wants_one_keras_teacher(tmp_path: Path) -> Non
         _run(tmp_path, 3, {"method": "hints"}, teachers=2)
     with pytest.raises(ConfigError, match="attention compares feature maps, which have no mean over mirror images"):
         _run(tmp_path, 3, {"method": "attention", "teacher_mirror": True})
+
+
+_NAMED = {"student_layers": ["conv3_relu"], "teacher_layers": ["conv3a_relu"]}  # what no recipe chooses by itself
+
+
+@pytest.fixture(scope="module")
+def on_digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on a few digits, up to its CNN of a teacher; an epoch of distillation is a single step."""
+    document = {
+        "project": {"out": "out"},
+        "data": {"max_per_class": 10},
+        "teacher": {"arch": "cnn", "width": 0.1, "epochs": 1},
+        "student": {"arch": "tiny_cnn", "width": 0.25},
+        "distill": {"epochs": 1, "batch_size": 200},
+        "quantize": {"qat_epochs": 1, "representative_samples": 20},
+    }
+    run = Run(parse_config(document, "kd.toml"), tmp_path_factory.mktemp("digits"), Progress())
+    run.open_folder(fresh=False)
+    for stage in (plan.STAGE, teach.STAGE):
+        run.execute(stage)
+    return run
+
+
+def _distilled(run: Run, **settings: Any) -> float:
+    """The loss of the single step of ``run`` with ``settings`` of [distill]."""
+    document = run.spec.model_dump(exclude_unset=True)
+    run.spec = parse_config({**document, "distill": {"epochs": 1, "batch_size": 200, **settings}}, "kd.toml")
+    run.execute(distill.STAGE)
+    (record,) = artifacts.read_json(run.path(artifacts.STUDENT_HISTORY))
+    loss: float = record["loss"]
+    return loss
+
+
+def _maps_apart(method: str, student: Any, teacher: Any) -> float:
+    """How far maps [N, H, W, D] of one resolution are apart by the formulas of the two papers, in NumPy."""
+    if method == "hints":
+        return float(np.mean((student - teacher) ** 2))
+    seen = [np.mean(maps**2, axis=-1).reshape(len(maps), -1) for maps in (student, teacher)]
+    ours, theirs = (energy / np.linalg.norm(energy, axis=1, keepdims=True) for energy in seen)
+    return float(np.mean(0.5 * np.sum((ours - theirs) ** 2, axis=1)))
+
+
+@pytest.mark.parametrize("method", ["hints", "attention"])
+def test_the_maps_of_the_layers_that_are_named_are_learnt_and_fine_tuning_is_plain_distillation(
+    on_digits: Run, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, student = on_digits, plan.build(on_digits, on_digits.spec.student)
+    teacher = keras_files.load(run.path("teacher.keras"))
+    x, y = run.data.inputs(run.splits.train), run.data.y[run.splits.train]
+    found = connect(method, student, teacher, **_NAMED, seed=run.spec.project.seed)
+    logits, ours = map(np.asarray, found.student(x, training=True))
+    theirs = np.asarray(found.teacher(x)[1])
+    assert ours.shape[1:3] == theirs.shape[1:3] == (2, 2)
+    cross_entropy = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+    loss = _distilled(run, method=method, **_NAMED, alpha=0.6, parameters={"weight": 3.0})
+    assert loss == pytest.approx(0.4 * cross_entropy + 0.6 * 3.0 * _maps_apart(method, ours, theirs), rel=1e-4)
+    assert (run.state["distill"]["recipe"], run.state["distill"]["why"]) == (method, "")
+    assert keras_files.load(run.path(artifacts.STUDENT)).count_params() == student.count_params()  # no projector
+
+    goals, fit = list[training.Objective](), training.fit
+
+    def spy(model: Any, samples: Any, spec: Any, goal: training.Objective, **keys: Any) -> training.History:
+        goals.append(goal)
+        return fit(model, samples, spec, goal, **keys)
+
+    monkeypatch.setattr(training, "fit", spy)
+    run.execute(quantize.STAGE)
+    (goal,) = goals
+    assert (goal.recipe, goal.alpha, goal.features, goal.parameters) == ("kd", 0.6, None, {})
+    assert goal.soft_targets is not None
+    some = np.array([3, 0])
+    np.testing.assert_array_equal(goal.soft_targets(some, x[some], 0), soft_targets.clean(run)[0][some])
+    assert "qat" in run.state["quantize"]
 
 
 def test_an_assistant_of_a_students_file_is_named_before_anything_is_trained() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from kd_embedded.config import DistillSpec, StudentSpec
 from kd_embedded.errors import ModelError
 from kd_embedded.progress import Progress
 from kd_embedded.tflite.check import per_channel_dense
-from kd_embedded.tflite.graph import Graph, Op
+from kd_embedded.tflite.graph import Graph, Op, QuantParams
 from kd_embedded.tflite.read import parse_model
 
 keras_files.start_tensorflow()
@@ -86,10 +89,55 @@ def _rarities() -> Any:
     return keras.Model(inputs, layers.Dense(5, name="logits")(layers.Softmax(name="shares")(x)), name="rarities")
 
 
+def _dilated() -> Any:
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(_SHAPE, name="input")
+    x = layers.Conv2D(6, 3, padding="same", dilation_rate=2, activation="relu", name="same")(inputs)
+    x = layers.DepthwiseConv2D(3, dilation_rate=2, name="depthwise")(x)
+    x = layers.Conv2D(4, 3, dilation_rate=(2, 1), name="valid")(x)
+    return keras.Model(inputs, layers.Dense(5, name="logits")(layers.Flatten()(x)), name="dilated")
+
+
+def _dilated_1d() -> Any:
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(_SHAPE, name="input")
+    x = layers.Reshape((48, 9), name="line")(inputs)
+    x = layers.Conv1D(6, 3, strides=2, activation="relu", name="first")(x)
+    x = layers.Conv1D(6, 3, padding="same", dilation_rate=2, name="same")(x)
+    x = layers.Conv1D(6, 3, padding="causal", dilation_rate=4, activation="relu", name="causal")(x)
+    return keras.Model(inputs, layers.Dense(5, name="logits")(layers.Flatten()(x)), name="dilated_1d")
+
+
+def _repeats() -> Any:
+    """A layer that is called twice, and what the others lack."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input(_SHAPE, name="input")
+    shared = layers.Conv2D(3, 3, padding="same", activation="relu", name="shared")
+    x = layers.Add(name="sum")([shared(shared(inputs)), inputs])
+    x = layers.Minimum(name="smaller")([x, layers.ReLU(name="alone")(layers.Conv2D(3, 1, name="other")(inputs))])
+    x = layers.Resizing(18, 24, interpolation="nearest", name="grown")(x)
+    dense = layers.Dense(6, name="twice")
+    x = dense(dense(layers.Dense(6, activation="relu", name="wide")(layers.GlobalAveragePooling2D()(x))))
+    return keras.Model(inputs, layers.Dense(5, name="logits")(x), name="repeats")
+
+
 @cache
 def _student(arch: str) -> Any:
-    if arch in ("mixture", "rarities"):
-        return _as_trained(_mixture() if arch == "mixture" else _rarities())
+    own = {
+        "mixture": _mixture,
+        "rarities": _rarities,
+        "dilated": _dilated,
+        "dilated_1d": _dilated_1d,
+        "repeats": _repeats,
+    }
+    if arch in own:
+        return _as_trained(own[arch]())
     return _as_trained(students.build(StudentSpec(arch=arch, width=0.5), _SHAPE, 5, 1, Path()))
 
 
@@ -118,7 +166,7 @@ def _computing(graph: Graph) -> list[Op]:
     return [op for op in graph.ops if op.name != "QUANTIZE"]
 
 
-_ALL = ("mlp", "ds_cnn", "resnet8", "mixture", "rarities")
+_ALL = ("mlp", "ds_cnn", "resnet8", "mixture", "rarities", "dilated", "dilated_1d", "repeats")
 
 
 @pytest.mark.parametrize("arch", _ALL)
@@ -173,6 +221,37 @@ def test_the_keras_model_computes_what_the_int8_model_does(arch: str, method: st
     assert np.mean(ours.argmax(1) == theirs.argmax(1)) >= 0.95
 
 
+@pytest.mark.parametrize("largest", [-8e-7, -1e-9, 0.0, 1e-42, 3e-8, 4e-7, 5e-7, 8e-7, 1e-6, 1.0002e-6, 2e-6])
+def test_tiny_ranges_are_not_widened_by_the_converter(largest: float) -> None:
+    import keras
+
+    student = keras.Sequential([keras.Input((6,)), keras.layers.Dense(6, use_bias=False), keras.layers.Dense(3)])
+    student.layers[0].kernel.assign(np.eye(6) * largest)
+    x = np.eye(6, dtype=np.float32)
+    graph = qat.trace(student, x, "student")
+    ranges = calibrate.ranges(graph, x, "minmax")
+    found = parse_model(qat.export(qat.fake_quantized(graph, ranges), _SETTINGS, "student"), "student")
+    for op, source in zip(_computing(found), graph.ops, strict=True):
+        assert found.tensors[op.outputs[0]].quant == ranges[source.outputs[0]]
+    if largest == 0.0:
+        assert ranges[graph.ops[0].outputs[0]] == QuantParams((1.0,), (-128,))
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-9, 2e-7, 5e-7, 5.1e-7, 2e-6])
+def test_tiny_weights_are_rounded_to_the_bytes_of_the_converter(largest: float) -> None:
+    import keras
+
+    student = keras.Sequential([keras.Input((40,)), keras.layers.Dense(3, use_bias=False)])
+    kernel = np.random.default_rng(2).uniform(-1, 1, (40, 3)).astype(np.float32)
+    kernel *= np.array([1, largest, 2 * largest], np.float32)
+    student.layers[0].kernel.assign(kernel)
+    theirs = quantize.quantize(student, np.ones((4, 40), np.float32), _SETTINGS, "student")[1]
+    weights = theirs.tensors[theirs.ops[0].inputs[1]]
+    assert weights.quant and weights.data is not None
+    rounded = np.asarray(qat.round_weights(kernel))
+    assert np.array_equal(np.rint(rounded / np.array(weights.quant.scale, np.float32)), weights.data.T)
+
+
 @pytest.mark.parametrize("engine", ["tflm", "aot"])
 def test_both_engines_take_what_is_exported(engine: str) -> None:
     settings = quantize.Settings(softmax=True, per_tensor_dense=True, representative_samples=40)
@@ -204,15 +283,53 @@ def test_layers_keep_the_names_of_the_student() -> None:
 
 
 def test_equal_biases_are_trained_apart() -> None:
-    """The converter stores the zeros of two layers without a bias but once."""
+    """The converter stores the zeros of layers without a bias but once."""
     import keras
     from keras import layers
 
-    inputs = keras.Input((8,))
-    x = layers.Dense(6, activation="relu")(layers.Dense(6, activation="relu")(inputs))
-    graph = qat.trace(keras.Model(inputs, layers.Dense(6)(x)), np.ones((2, 8), np.float32), "student")
-    assert len(float_graph.kernels(graph)) == 3
-    assert len({op.inputs[2] for op in graph.ops if float_graph.has_bias(op)}) in (0, 3)
+    x = inputs = keras.Input((8, 8, 2))
+    for name in ("one", "two", "three"):
+        x = layers.Conv2D(4, 3, use_bias=False, name=name)(x)
+    student = keras.Model(inputs, layers.Flatten()(x))
+    stored = [op.inputs[2] for op in quantize.float_graph(student, "student").ops if op.name == "CONV_2D"]
+    graph = qat.trace(student, np.ones((2, 8, 8, 2), np.float32), "student")
+    assert len(stored) == 3 and len(set(stored)) == 1
+    assert len(float_graph.kernels(graph)) == len(float_graph.biases(graph)) == 3
+
+
+def test_a_bias_that_another_op_reads_is_trained_apart_from_it() -> None:
+    import keras
+    import tensorflow as tf
+
+    values = np.array([0.5, 0.25, -1.0, 2.0], np.float32)
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(4, 1)(inputs)
+    student = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Lambda(lambda y: tf.maximum(y, values))(x)))
+    student.layers[1].bias.assign(values)
+    sample = np.random.default_rng(0).random((4, 8, 8, 4), np.float32)
+    stored = quantize.float_graph(student, "student").ops
+    assert stored[0].inputs[2] in stored[1].inputs  # the converter's way
+    graph = qat.trace(student, sample, "student")
+    rounded = qat.fake_quantized(graph, calibrate.ranges(graph, sample, "minmax"))
+    (bias,) = float_graph.biases(graph)
+    rounded.variables[bias].assign(values - 9.0)
+    exported = parse_model(qat.export(rounded, _SETTINGS, "student"), "student")
+    assert exported.input.quant and exported.output.quant
+    outputs = reference.run(exported, golden.quantize(sample, exported.input.quant))
+    found = golden.dequantize(outputs, exported.output.quant)
+    assert np.allclose(found.reshape(-1, 4), values, atol=exported.output.quant.scale[0])
+
+
+def test_layers_with_equal_kernels_keep_their_biases() -> None:
+    import keras
+    from keras import layers
+
+    x = inputs = keras.Input((8, 8, 2))
+    for bias in ("ones", "zeros"):
+        x = layers.Conv2D(2, 3, kernel_initializer="ones", bias_initializer=bias, activation="relu")(x)
+    student = keras.Model(inputs, layers.Flatten()(x))
+    graph = qat.trace(student, np.ones((2, 8, 8, 2), np.float32), "student")
+    assert len(float_graph.kernels(graph)) == 1 and len(float_graph.biases(graph)) == 2
 
 
 def test_gradients_pass_the_rounding_and_stop_where_it_clips() -> None:
@@ -238,6 +355,67 @@ def test_a_layer_that_fake_quantization_does_not_know_is_named() -> None:
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
     with pytest.raises(ModelError, match=r"TRANSPOSE_CONV in layer 'grow' is not known .* leave qat_epochs"):
         qat.trace(model, _x(4), "student.keras")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_student_whose_outputs_are_not_finite_is_refused(value: float) -> None:
+    import keras
+
+    student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    student.layers[-1].bias.assign([0.0, value, 0.0])
+    with pytest.raises(ModelError, match=r"student.keras: its outputs are not finite: train it with a lower"):
+        qat.trace(student, np.ones((2, 4), np.float32), "student.keras")
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan])
+def test_a_graph_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    monkeypatch.setattr(float_graph, "runner", lambda graph, wanted: lambda x: [np.full((len(x), 5), value)])
+    with pytest.raises(ModelError, match="fake quantization does not follow it"):
+        qat.trace(_student("mlp"), _x(4), "student")
+
+
+@pytest.mark.parametrize("name", ["dilated", "dilated_1d"])
+def test_dilated_convolutions_are_trained_on_any_cpu(name: str) -> None:
+    """oneDNN, which TensorFlow does not have everywhere, differentiates what its own kernels do not."""
+    code = f"""
+import numpy as np, test_qat, tensorflow as tf
+from kd_embedded import calibrate, qat
+student = test_qat._student({name!r})
+x = np.random.default_rng(0).random((4, *student.input.shape[1:]), np.float32)
+graph = qat.trace(student, x, "student")
+model = qat.fake_quantized(graph, calibrate.ranges(graph, x, "minmax")).model
+with tf.GradientTape() as tape:
+    total = tf.reduce_sum(tf.square(model(x)))
+assert all(np.any(found) for found in tape.gradient(total, model.trainable_variables))
+"""
+    _without_onednn(code)
+
+
+def test_a_layer_that_cannot_be_trained_is_named() -> None:
+    """Strides beside a dilation: Keras has no such layer."""
+    code = """
+import keras, numpy as np, pytest, tensorflow as tf
+from kd_embedded import keras_files, qat
+from kd_embedded.errors import ModelError
+keras_files.start_tensorflow()
+kernel = tf.ones((3, 3, 2, 4))
+odd = keras.layers.Lambda(lambda x: tf.nn.conv2d(x, kernel, 2, "VALID", dilations=2), name="odd")
+student = keras.Sequential([keras.Input((9, 9, 2)), odd, keras.layers.Flatten(), keras.layers.Dense(3)])
+x = np.ones((4, 9, 9, 2), np.float32)
+with pytest.raises(ModelError, match="no gradient here for the CONV_2D in layer 'odd': set qat_epochs = 0"):
+    qat.trace(student, x, "student.keras")
+qat.trace(student, x, "student.keras", trained=False)
+"""
+    _without_onednn(code)
+
+
+def _without_onednn(code: str) -> None:
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_fine_tuning_restores_what_coarse_ranges_cost(tmp_path: Path) -> None:

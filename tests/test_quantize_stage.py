@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kills import KilledError
 
-from kd_embedded import artifacts, data, golden, keras_files, quantize, reference, training
+from kd_embedded import artifacts, calibrate, data, golden, keras_files, qat, quantize, reference, training
 from kd_embedded.config import parse_config
 from kd_embedded.errors import ModelError
 from kd_embedded.pipeline import Run
@@ -96,6 +96,60 @@ def test_the_better_model_is_exported_and_both_figures_are_kept(distilled: Path)
     assert not run.checkpoint(stage.STAGE).exists()
 
 
+@pytest.mark.parametrize(
+    ("better", "keys", "said"),
+    [
+        ("ptq", {"qat_learning_rate": 10.0}, "after training"),
+        (
+            "qat",  # two samples calibrate badly, which fine-tuning makes good
+            {"representative_samples": 2, "qat_learning_rate": 0.003},
+            "fine-tuned with fake quantization",
+        ),
+    ],
+)
+def test_the_better_of_the_two_is_exported_whichever_it_is(
+    distilled: Path, better: str, keys: dict[str, Any], said: str
+) -> None:
+    ptq = _model(_run(distilled, **keys, qat_epochs=0))
+    run = _run(distilled, **keys)
+    model, notes = _model(run), run.state["quantize"]
+    worse = {"ptq": "qat", "qat": "ptq"}[better]
+    assert notes["chosen"] == better and (model == ptq) == (better == "ptq")
+    assert notes[better]["val_accuracy"] > notes[worse]["val_accuracy"] + 0.02
+    assert notes[better]["val_accuracy"] == pytest.approx(_accuracy(run, model))
+    assert isinstance(run.progress, _Told) and run.progress.lines[-2].endswith(f"; exported: {said}")
+
+
+@pytest.mark.parametrize(("qat_loss", "chosen"), [(0.9, "qat"), (1.0, "ptq"), (1.1, "ptq")])
+def test_of_equal_accuracy_the_loss_decides_and_of_equal_loss_what_is_not_fine_tuned(
+    distilled: Path, monkeypatch: pytest.MonkeyPatch, qat_loss: float, chosen: str
+) -> None:
+    model = _model(_run(distilled, qat_epochs=0))
+    losses = {"qat": qat_loss, "ptq": 1.0}
+    scores = iter([{"val_accuracy": 0.5, "val_loss": loss, "bytes": len(model)} for loss in losses.values()])
+    monkeypatch.setattr(stage, "models", lambda *_: dict.fromkeys(losses, model))
+    monkeypatch.setattr(stage, "_score", lambda *_: next(scores))
+    run = _run(distilled)
+    stage.work(run)
+    assert run.notes["chosen"] == chosen
+
+
+@pytest.mark.parametrize(("schedule", "best_from"), [("cosine", 4), ("constant", 0)])
+def test_a_rate_that_falls_to_zero_leaves_the_last_epoch(
+    distilled: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, best_from: int
+) -> None:
+    """Among epochs of a high rate the best on validation is luck."""
+    seen: list[int] = []
+    fit = training.fit
+    monkeypatch.setattr(
+        training, "fit", lambda *given, **keys: (seen.append(keys["best_from"]), fit(*given, **keys))[1]
+    )
+    run = _run(distilled, qat_epochs=5)
+    run.spec = run.spec.model_copy(update={"distill": run.spec.distill.model_copy(update={"schedule": schedule})})
+    _model(run)
+    assert seen == [best_from]
+
+
 def test_fine_tuning_moves_the_weights_and_keeps_the_ranges(distilled: Path) -> None:
     run = _run(distilled)
     made = stage.models(run, keras_files.load(run.path(artifacts.STUDENT)))
@@ -157,14 +211,26 @@ def test_the_converters_own_calibration_is_its_own_model(distilled: Path) -> Non
     assert "qat" not in run.state["quantize"] and run.state["quantize"]["chosen"] == "ptq"
 
 
-def test_calibration_picks_the_ranges(distilled: Path) -> None:
-    scales = set()
-    for method in ("minmax", "percentile", "mse", "entropy"):
-        model = parse_model(
-            _model(_run(distilled, qat_epochs=0, calibration=method, representative_samples=300)), method
-        )
-        scales.add(tuple(t.quant.scale for t in model.tensors if t.data is None and t.quant))
-    assert len(scales) >= 3
+def test_every_calibration_gives_the_ranges_that_it_is_named_after(
+    distilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _run(distilled, qat_epochs=0)
+    student = keras_files.load(run.path(artifacts.STUDENT))
+    inputs = np.random.default_rng(0).normal(size=(3000, 4, 4, 1)).astype(np.float32)
+    inputs[0] *= 6.0  # rare large values, of which no two methods think alike
+    traced = qat.trace(student, inputs[:8], "student")
+    monkeypatch.setattr(stage, "_representative", lambda _: inputs)
+    distinct = set[tuple[float, ...]]()
+    for asked in ("auto", *calibrate.METHODS):
+        settings = run.spec.quantize.model_copy(update={"calibration": asked})
+        run.spec = run.spec.model_copy(update={"quantize": settings})
+        exported = parse_model(stage.models(run, student)["ptq"], asked)
+        wanted = calibrate.ranges(traced, inputs, "minmax" if asked == "auto" else asked)
+        assert exported.input.quant == wanted[traced.inputs[0]]
+        for op, source in zip(exported.ops, traced.ops, strict=True):
+            assert exported.tensors[op.outputs[0]].quant == wanted[source.outputs[0]], (asked, op.name)
+        distinct.add(tuple(params.scale[0] for params in wanted.values()))
+    assert len(distinct) == len(calibrate.METHODS)
 
 
 def _grown(folder: Path) -> Any:

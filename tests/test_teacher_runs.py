@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import artifacts, data, distill, keras_files, soft_targets, students, teachers, training
-from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec
+from kd_embedded.config import DataSpec, DistillSpec, StudentSpec, TeacherSpec, parse_config
+from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
+from kd_embedded.stages import teach
 
 
 def _kd(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -144,3 +146,35 @@ def test_a_teacher_elsewhere_teaches_by_file_unlabelled_samples_too(tmp_path: Pa
     done = _kd("run", config, "--until", "validate")
     assert done.returncode == 2
     assert "logits.npz: was made for other data, by its data_sha256" in done.stderr
+
+
+def _answers(folder: Path, unlabelled: str) -> tuple[list[NDArray[np.float32]], tuple[NDArray[np.float32], ...]]:
+    """Of a forest, of a Keras teacher and of both together: logits of the labelled samples; kept ones of the splits."""
+    document = {
+        "project": {"out": f"with {unlabelled}" if unlabelled else "without"},
+        "data": {"source": "npz:data.npz", "unlabelled": unlabelled},
+        "teacher": [
+            {"kind": "sklearn", "estimator": "sklearn.ensemble.RandomForestClassifier", "weight": 2.0},
+            {"arch": "mlp", "width": 0.05, "epochs": 2, "augment_shift": 0},
+        ],
+    }
+    run = Run(parse_config(document, "kd.toml"), folder, Progress())
+    run.open_folder(fresh=False)
+    artifacts.write_npz(run.path(artifacts.SPLITS), **vars(run.splits))
+    run.execute(teach.STAGE)
+    ensemble, labelled = teach.load_teachers(run), np.flatnonzero(run.data.y >= 0)
+    x = run.data.inputs(labelled)
+    return [each.logits(x, labelled) for each in (*ensemble.members, ensemble)], soft_targets.clean(run)
+
+
+def test_unlabelled_samples_change_no_teacher(tmp_path: Path) -> None:
+    x, y = _centres(120, 1)
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y)
+    np.savez(tmp_path / "more.npz", x=_centres(90, 2)[0])
+    (alone, (train, val)), (beside, (more_train, more_val)) = (_answers(tmp_path, "npz:more.npz" * no) for no in (0, 1))
+    for one, other in zip(alone, beside, strict=True):
+        assert one.shape == (120, 3)
+        np.testing.assert_array_equal(one, other)
+    assert len(more_train) == len(train) + 90
+    np.testing.assert_allclose(more_train[:-90], train, atol=1e-5)
+    np.testing.assert_allclose(more_val, val, atol=1e-5)

@@ -115,6 +115,10 @@ def test_pipelines_nested_estimators_and_their_seeds() -> None:
     found = sklearn.build(spec, 5)
     assert found.get_params()["calibratedclassifiercv__estimator__C"] == 7.0
     assert found.get_params()["calibratedclassifiercv__estimator__random_state"] == 5
+    others = {"estimator__C": 3.0, "estimator": "sklearn.linear_model.LogisticRegression"}
+    one_of_all = TeacherSpec(kind="sklearn", estimator="sklearn.multiclass.OneVsRestClassifier", parameters=others)
+    assert sklearn.build(one_of_all, 5).get_params()["estimator__C"] == 3.0
+    assert sklearn.build(one_of_all, 5).get_params()["estimator__random_state"] == 5
     own = {"n_estimators": 2, "random_state": 9}
     forest = TeacherSpec(kind="sklearn", estimator="sklearn.ensemble.RandomForestClassifier", parameters=own)
     assert sklearn.build(forest, 5).random_state == 9
@@ -229,6 +233,10 @@ def test_a_pickle_needs_a_flag_and_is_told_why() -> None:
             {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": "deep"}},
             "sklearn.tree.DecisionTreeClassifier: cannot be trained: InvalidParameterError",
         ),
+        (
+            {"estimator": "sklearn.ensemble.VotingClassifier"},
+            "sklearn.ensemble.VotingClassifier: VotingClassifier needs estimators: give it in parameters, or save",
+        ),
         ({"file": "damaged.skops"}, "damaged.skops: cannot be loaded: BadZipFile"),
         ({"file": "damaged.joblib", "allow_pickle": True}, "damaged.joblib: cannot be loaded: "),
         ({"file": "two.skops"}, "two.skops: knows the classes 0, 1: the data has 0, 1, 2"),
@@ -286,6 +294,12 @@ def test_an_onnx_teacher_gives_what_its_model_does(tmp_path: Path, batch: int | 
     logits = _logits(tmp_path, kind="onnx", file="own.onnx", input_scale=2.0, input_offset=-1.0)
     assert logits.dtype == np.float32
     assert np.allclose(logits, _expected(_X * 2 - 1), atol=1e-5)
+
+
+def test_an_onnx_teacher_that_has_its_channels_last(tmp_path: Path) -> None:
+    _onnx(tmp_path / "own.onnx", nhwc=True)
+    logits = _logits(tmp_path, kind="onnx", file="own.onnx", layout="nhwc", input_scale=2.0, input_offset=-1.0)
+    assert np.allclose(_softmax(logits), _softmax((_X * 2 - 1).reshape(120, -1) @ _WEIGHT), atol=1e-5)
 
 
 _BY_CHANNEL = {"input_scale": (2.0, 3.0, 0.5), "input_offset": (-1.0, 0.0, 4.0)}
@@ -361,6 +375,27 @@ def test_a_torch_teacher_gives_what_its_model_does(tmp_path: Path, suffix: str) 
     assert np.allclose(logits, _expected(_X), atol=1e-5)
     with torch.no_grad():
         itself = model.eval()(torch.from_numpy(np.ascontiguousarray(np.moveaxis(_X, -1, 1)))).numpy()
+    assert np.allclose(_softmax(logits), _softmax(itself), atol=1e-5)
+
+
+def test_a_torchscript_teacher_that_has_its_channels_last(tmp_path: Path) -> None:
+    torch = _torch()
+
+    class OfPixels(torch.nn.Module):
+        """Scores of each pixel's channels, and of their mean over the picture."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = torch.nn.Linear(3, 3)
+
+        def forward(self, x: Any) -> Any:
+            return torch.tanh(self.scores(x)).sum(dim=(1, 2))
+
+    model = OfPixels().eval()
+    torch.jit.trace(model, torch.zeros(2, 5, 4, 3)).save(tmp_path / "own.pt")
+    logits = _logits(tmp_path, kind="torch", file="own.pt", layout="nhwc")
+    with torch.no_grad():
+        itself = model(torch.from_numpy(_X)).numpy()
     assert np.allclose(_softmax(logits), _softmax(itself), atol=1e-5)
 
 

@@ -63,7 +63,7 @@ def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, 
     engine, chosen = codegen.ENGINES[run.spec.codegen.engine], run.spec.codegen
     model, graph = quantization.quantize(student, sample, settings(run), where, chosen.engine)
     if run.spec.quantize.insists:
-        qat.trace(student, sample[:8], where)
+        qat.trace(student, sample[:8], where, trained=run.spec.quantize.qat_epochs != 0)
     for departure in tflm_departures(graph) if chosen.engine == "tflm" else ():
         raise KdError(
             f"op {departure.op_index} ({departure.op_name}) is not the same in TensorFlow Lite Micro: {departure.why}",

@@ -20,6 +20,7 @@ from kd_embedded import (
     keras_files,
     metrics,
     qat,
+    recipes,
     tasks,
     training,
 )
@@ -43,29 +44,38 @@ def work(run: Run) -> None:
     model = made[chosen]
     graph = codegen.checked_graph(model, artifacts.STUDENT, run.spec.codegen.engine)
     artifacts.write_bytes(run.path(artifacts.STUDENT_INT8), model)
-    run.notes = {"converter": settings.document(), **scores, "chosen": chosen}
+    run.notes |= {"converter": settings.document(), **scores, "chosen": chosen}
     _tell(run, scores, chosen)
     run.progress.say(f"  {len(model)} bytes, {len(graph.ops)} ops")
 
 
 def models(run: Run, student: Any) -> dict[str, bytes]:
-    """The int8 models of the trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned."""
+    """The int8 models of the trained Keras ``student``: "ptq" of it as it is, "qat" where it is to be fine-tuned.
+
+    The notes of the run get the calibration of each and the number of samples, which is less than asked for where there
+    are not so many.
+    """
     settings, representative, spec = plan.settings(run), _representative(run), run.spec.quantize
     made: dict[str, bytes] = {}
+    calibrations: dict[str, str] = {}
+    run.notes |= {"calibration": calibrations, "calibrated_on": len(representative)}
     graph = _traced(run, student, representative)
     if graph is None or spec.calibration == "converter":
         engine = run.spec.codegen.engine
         made["ptq"] = quantization.quantize(student, representative, settings, artifacts.STUDENT, engine)[0]
+        calibrations["ptq"] = "converter"
     if graph is None:
         return made
     method = spec.calibration if spec.calibration in calibrate.METHODS else "minmax"
+    if made:
+        run.progress.say(f"  fine-tuning takes ranges of {method}: the converter's own are for the other model")
     ranges = calibrate.ranges(graph, representative, method)
     rounded = qat.fake_quantized(graph, ranges, per_tensor_dense=settings.per_tensor_dense, student=student)
     if not made:
-        made["ptq"] = qat.export(rounded, settings, artifacts.STUDENT)
+        made["ptq"], calibrations["ptq"] = qat.export(rounded, settings, artifacts.STUDENT), method
     if spec.qat_epochs:
         _fine_tune(run, rounded)
-        made["qat"] = qat.export(rounded, settings, artifacts.STUDENT)
+        made["qat"], calibrations["qat"] = qat.export(rounded, settings, artifacts.STUDENT), method
     return made
 
 
@@ -75,7 +85,7 @@ def _traced(run: Run, student: Any, representative: NDArray[np.float32]) -> Grap
     if spec.calibration == "converter" and not spec.qat_epochs:
         return None
     try:
-        return qat.trace(student, representative[:8], artifacts.STUDENT)
+        return qat.trace(student, representative[:8], artifacts.STUDENT, trained=spec.qat_epochs != 0)
     except ModelError as error:
         if spec.insists:
             raise
@@ -102,16 +112,20 @@ def _fine_tune(run: Run, rounded: qat.FakeQuantized) -> None:
             "patience": 0,
         }
     )
+    recipe = run.state[distill.STAGE.name].get("recipe", "kd")
+    if recipes.get(recipe).FEATURES:
+        run.progress.say(f"  fine-tuning by kd: {recipe} learns by feature maps, which the rounded student lacks")
     teach.fit(
         run,
         rounded.model,
         settings,
-        distill.objective(run, run.state[distill.STAGE.name].get("recipe", "kd"), fine_tuned=epochs),
+        distill.objective(run, recipe, fine_tuned=epochs),
         fresh=False,
         seed=run.spec.project.seed,
         checkpoint=run.checkpoint(STAGE),
         key=run.key(STAGE),
         title=_FINE_TUNED,
+        best_from=epochs - 1 if settings.schedule == "cosine" else 0,  # the last: before it, rates are still high
     )
 
 
