@@ -265,11 +265,6 @@ def _on_dask(tasks: Mapping[str, Task], address: str, progress: Progress) -> Ite
             except distributed.KilledWorker as error:
                 todo = "look at the workers' memory; the others' results are kept"
                 raise KdError(f"its workers died: {error}", where=f"task {name}", todo=todo) from None
-            except (ImportError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and "deserializ" not in str(error):
-                    raise
-                todo = "install the same kd-embedded on the scheduler and all workers"
-                raise ToolError(f"cannot do our work: {first_line(error)}", where=address, todo=todo) from None
             except distributed.CancelledError:
                 raise ToolError("the Dask scheduler went away", where=address, todo="run again to carry on") from None
             future.release()
