@@ -382,7 +382,7 @@ def test_a_torchscript_teacher_that_has_its_channels_last(tmp_path: Path) -> Non
     torch = _torch()
 
     class OfPixels(torch.nn.Module):
-        """Scores of each pixel's channels, and of their mean over the picture."""
+        """Sums over the pixels what a layer makes of their channels."""
 
         def __init__(self) -> None:
             super().__init__()
