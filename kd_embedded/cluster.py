@@ -44,8 +44,10 @@ def run_tasks(
     workers: int = 0,
     progress: Progress = Progress(),  # noqa: B008  # it has no state
     title: str = "tasks",
-) -> list[Any]:
-    """``function(**each, **places)`` for each of ``arguments``, in their order, as read from the files in ``folder``.
+) -> Iterator[Any]:
+    """``function(**each, **places)`` for each of ``arguments``, in their order, once all are done.
+
+    Each is read from its file in ``folder`` as it is asked for: together they may be larger than memory.
 
     ``places`` are arguments that all share and that results do not follow from, folders above all: they are no part of
     the files' names.
@@ -63,7 +65,7 @@ def run_tasks(
         for name, value in _outcomes(missing, cluster, workers, progress):
             _store(folder, name, value)
             bar.advance()
-    return [_load(folder, name) for name in named]
+    return (_load(folder, name) for name in named)
 
 
 def _outcomes(
@@ -216,7 +218,7 @@ def _in_processes(tasks: Mapping[str, Task], workers: int) -> Iterator[tuple[str
     with _led(workers) as threads:
         futures = {threads.submit(_lead, name, task): name for name, task in tasks.items()}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield futures.pop(future), future.result()
 
 
 _LED = threading.local()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def _taken_up(key: str, spec: str, base: str) -> tuple[Run, teachers.Ensemble]:
 
 def _spread(
     run: Run, function: Callable[..., Any], jobs: list[dict[str, Any]], ensemble: teachers.Ensemble | None = None
-) -> list[Any]:
+) -> Iterator[Any]:
     """The results of ``jobs``, done by the run's workers; what a killed run has is kept until ``_forget_tasks``."""
     spec, base = run.spec.model_dump_json(exclude_unset=True), str(run.base)
     if not (run.workers or run.cluster):
@@ -219,13 +219,13 @@ def of_run(run: Run, epochs: int = 0) -> tuple[SoftTargets, int]:
         return cached(clean(run)[0]), 0
     together = [spec.ensemble, *(each.weight for each in run.spec.teacher)] if len(run.spec.teacher) > 1 else []
     key = _key(run, together)
-    if run.workers or run.cluster:
+    if run.workers or run.cluster or _tasks(run).exists():  # a killed run's workers left some
         _spread_epochs(run, key, _kept(run, epochs))
     return for_teacher(run, lambda: teach.load_teachers(run), key, epochs)
 
 
 def _spread_epochs(run: Run, key: str, epochs: int) -> None:
-    """Does what ``for_teacher`` would, by the run's workers, an epoch a task."""
+    """Does what ``for_teacher`` would, an epoch a task."""
     folder = _folder(run, key)
     missing = _missing(folder, epochs, len(teach.splits(run).train), _dtype(run))
     if not missing:

@@ -87,10 +87,10 @@ def test_nothing_is_computed_twice(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
     places, results = {"marks": str(marks)}, tmp_path / "results"
-    first = run_tasks(cluster_tasks.once, [*_SEEDS[:2], _SEEDS[0]], folder=results, places=places)
+    first = list(run_tasks(cluster_tasks.once, [*_SEEDS[:2], _SEEDS[0]], folder=results, places=places))
     assert [each["seed"] for each in first] == [0, 1, 0]
     places["marks"] = f"{marks}/"  # another word for the same place changes nothing
-    again = run_tasks(cluster_tasks.once, _SEEDS[:4], folder=results, places=places, workers=2)
+    again = list(run_tasks(cluster_tasks.once, _SEEDS[:4], folder=results, places=places, workers=2))
     assert again[:2] == first[:2] and [each["seed"] for each in again] == [0, 1, 2, 3]
     assert {each["process"] for each in again[2:]}.isdisjoint({os.getpid()})
     assert sorted(path.name.partition("-")[0] for path in marks.iterdir()) == ["0", "1", "2", "3"]
@@ -137,7 +137,7 @@ def test_arrays_are_arguments_by_their_contents(tmp_path: Path) -> None:
         {"values": values.T, "weight": 2.0},
         {"values": values, "weight": 2.0},
     ]
-    assert run_tasks(cluster_tasks.total, arguments, folder=tmp_path, workers=1) == [30.0, 30.0, 30.0]
+    assert list(run_tasks(cluster_tasks.total, arguments, folder=tmp_path, workers=1)) == [30.0, 30.0, 30.0]
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_result_is_told(tmp_path: Path) -> None:
     run_tasks(cluster_tasks.draw, _SEEDS[:1], folder=tmp_path)
     next(tmp_path.iterdir()).write_bytes(b"PK")
     with pytest.raises(KdError, match="delete it and run again"):
-        run_tasks(cluster_tasks.draw, _SEEDS[:1], folder=tmp_path)
+        list(run_tasks(cluster_tasks.draw, _SEEDS[:1], folder=tmp_path))
 
 
 def test_no_scheduler_and_no_dask_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_the_teachers_logits_are_the_same_bytes_by_a_worker_process(
 ) -> None:
     tasks: list[int] = []
 
-    def counting(function: Any, arguments: Any, **how: Any) -> list[Any]:
+    def counting(function: Any, arguments: Any, **how: Any) -> Iterator[Any]:
         tasks.append(len(arguments))
         return run_tasks(function, arguments, **how)
 
@@ -203,6 +203,28 @@ def test_the_teachers_logits_are_the_same_bytes_by_a_worker_process(
     run.workers = 1
     assert _logits(run) == here and len(here) == 3
     assert tasks == [3, 2, 3]  # as stored: two batches of the training split, one of the validation split; two epochs
+
+
+def test_what_the_workers_of_a_killed_run_left_is_not_computed_again_without_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _taught(tmp_path)
+    here = _logits(run)
+    shutil.rmtree(run.path(artifacts.SOFT_TARGETS))
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    run.workers = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(soft_targets, "_store", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            soft_targets.of_run(run)
+    run.workers = 0
+    monkeypatch.setattr(soft_targets, "_of_epoch", stopped)
+    soft_targets.of_run(run)
+    (epochs,) = run.path(artifacts.SOFT_TARGETS).iterdir()
+    assert _contents(epochs) == here[:-1]
 
 
 # Asked once as it is loaded, then for one batch after another.
