@@ -226,10 +226,13 @@ def test_alpha_of_zero_reads_no_teacher(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _examination(**changes: Any) -> dict[str, Any]:
-    found = {"confidence": 0.9, "parameters": 10_000, **changes}
+    found = {"confidence": 0.9, "parameters": 10_000, "accuracy": 0.79, **changes}
     return {
         "teachers": [{"parameters": found["parameters"]}],
-        "ensemble": {"train": {"confidence": found["confidence"]}},
+        "ensemble": {
+            "train": {"confidence": found["confidence"]},
+            "val": {"confidence": 0.8, "accuracy": found["accuracy"], "samples": 1000},
+        },
     }
 
 
@@ -245,6 +248,7 @@ def _examination(**changes: Any) -> dict[str, Any]:
             "kd",
             "79.0 % confident of the training samples, and of unknown size",
         ),
+        ({"confidence": 0.79, "accuracy": 0.69}, 10, "kd_ls", "80.0 % confident of validation samples, 69.0 % right"),
         ({"parameters": 50_000}, 2, "kd", "two classes"),
     ],
 )
