@@ -17,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_embedded import metrics
+from kd_embedded.config import DistillSpec
 
 BINS = 15  # Guo et al. 2017, section 5
+RIGHT = 0.99  # accuracy on training samples from which on a teacher may know their labels by heart
 CONFIDENT = 0.99  # mean confidence on training samples from which on a teacher may have memorised them
 CERTAIN = 0.05  # nats: their mean negative log-likelihood, likewise
+_UNPICTURED = 8  # times as long as wide: no picture, but a time series
+REPEATS = 0.01  # mean squared error on training samples for that on validation samples
 GAP = 0.1  # from training to validation accuracy: beyond it, memorising needs no further proof
 LITTLE = 0.1  # nats of the soft loss: what is left of it for a student that knows the labels
 OVERCONFIDENT = 0.1  # mean confidence beyond accuracy on validation samples, if that is no chance
@@ -89,23 +93,26 @@ def soft_targets(logits: NDArray[Any], labels: Labels, temperature: float) -> Fi
     return {"temperature": temperature, "entropy": float(entropy.mean()), "beyond_labels": max(0.0, beyond)}
 
 
-def has_memorised(train: Figures, val: Figures) -> bool:
-    """Whether a teacher with these figures is certain and right on training samples, and clearly less on others."""
-    certain = train["confidence"] >= CONFIDENT and train["nll"] <= CERTAIN
+def knows_by_heart(train: Mapping[str, Any], val: Mapping[str, Any]) -> bool:
+    """Whether a teacher with these ``figures`` gives training samples their labels, and others clearly less often.
+
+    It may be unsure of them all the same, as forests and networks trained with smoothed labels are.
+    """
     _, at_most = metrics.wilson_interval95(val["accuracy"], val["samples"])
-    return bool(certain and at_most < train["accuracy"])
+    return bool(train["accuracy"] >= RIGHT and at_most < train["accuracy"])
 
 
 def repeats_labels(ensemble: Mapping[str, Any]) -> bool:
-    """Whether a teacher that has memorised the training samples says little else of them than their labels.
+    """Whether a teacher that knows the training samples by heart says little else of them than their labels.
 
-    That is so where its soft targets leave a student that knows the labels nothing to learn, or where it is far worse
-    on validation samples. Many good teachers are certain of what they were trained on, and still tell likenesses at a
-    temperature: they are not meant.
+    That is so where its soft targets leave a student that knows the labels nothing to learn, or where it is certain of
+    them and far worse on validation samples. Many good teachers are certain of what they were trained on, and still
+    tell likenesses at a temperature: they are not meant.
     """
     train, val = ensemble["train"], ensemble["val"]
-    little = ensemble["soft_targets"]["beyond_labels"] < LITTLE or train["accuracy"] - val["accuracy"] > GAP
-    return little and has_memorised(train, val)
+    certain = train["confidence"] >= CONFIDENT and train["nll"] <= CERTAIN
+    far = certain and train["accuracy"] - val["accuracy"] > GAP
+    return knows_by_heart(train, val) and bool(far or ensemble["soft_targets"]["beyond_labels"] < LITTLE)
 
 
 def is_overconfident(val: Mapping[str, Any]) -> bool:
@@ -120,8 +127,9 @@ def is_overconfident(val: Mapping[str, Any]) -> bool:
 def taken_for(matrix: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Pairs (label, teacher's class) of classes that do not line up, from counts [C, C] as in ``metrics.confusion``.
 
-    More than half of the label's samples are given the other class, and more than half of what is given that class has
-    the label: a permutation, whole or in part, and no mere confusion. The teacher's own mistakes do not hide it.
+    More than half of the label's samples are given the other class, more than half of what is given that class has the
+    label, and the samples with that other label are mostly given another: a permutation, whole or in part, and no mere
+    confusion. The teacher's own mistakes do not hide it.
     """
     labelled, given = matrix.sum(axis=1), matrix.sum(axis=0)
     best = matrix.argmax(axis=1)
@@ -129,6 +137,7 @@ def taken_for(matrix: NDArray[np.int64]) -> list[tuple[int, int]]:
         (label, int(other))
         for label, other in enumerate(best)
         if other != label
+        and (best[other] != other or not labelled[other])
         and labelled[label] >= _FEW
         and 2 * matrix[label, other] > labelled[label]
         and 2 * matrix[label, other] > given[other]
@@ -168,7 +177,7 @@ def asked_about(ensemble: Mapping[str, Any]) -> tuple[str, ...]:
     """
     if repeats_labels(ensemble) or not lines_up(ensemble["lineup"]):
         return ()
-    return ("val",) if has_memorised(ensemble["train"], ensemble["val"]) else ("train", "val")
+    return ("val",) if knows_by_heart(ensemble["train"], ensemble["val"]) else ("train", "val")
 
 
 def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tuple[Figures, Figures]:
@@ -176,8 +185,8 @@ def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tupl
 
     ``splits`` are indices of ``x`` [N, ...] and of ``y``, by name, in the order of the pipeline. Labels of "test" are
     not read. "within" counts samples that repeat an earlier one of their split, "between" (as "train_val") those of the
-    later split that stand in the earlier one; "conflicts" counts inputs with several labels, and samples of them;
-    its examples have one sample of each label.
+    later split that stand in the earlier one; its examples are those between splits first, and have a sample of each
+    split. "conflicts" counts inputs with several labels, and samples of them; its examples have one of each label.
     """
     found = {name: _by_content(x, indices) for name, indices in splits.items()}
     names = list(splits)
@@ -196,7 +205,11 @@ def duplicates(x: NDArray[Any], y: Labels, splits: Mapping[str, Labels]) -> tupl
     for name in names:
         readable[splits[name]] = name != "test"
     conflicts = list(_conflicts(copies, y, readable))
-    examples = [members[:_NAMED] for members in sorted(copies)[:_EXAMPLES]]
+    where = {index: place for place, name in enumerate(names) for index in splits[name].tolist()}
+    several = sorted((_one_a_split(members, where) for members in copies), key=lambda found: (-found[0], found[1]))
+    examples = [
+        {"indices": members, "splits": [names[where[index]] for index in members]} for _, members in several[:_EXAMPLES]
+    ]
     return {"within": within, "between": between, "examples": examples}, {
         "inputs": len(conflicts),
         "samples": sum(count for count, _ in conflicts),
@@ -258,8 +271,11 @@ def labels_are_wrong(found: Mapping[str, Any]) -> bool:
 
 
 def picture(x: NDArray[Any], low: float, high: float) -> bytes | None:
-    """An image [H, W, 1 or 3] as PNG, values from ``low`` (black) to ``high``, thinned to 96 pixels; else None."""
-    if x.ndim != 3 or x.shape[2] not in (1, 3):
+    """An image [H, W, 1 or 3] as PNG, values from ``low`` (black) to ``high``, thinned to 96 pixels; else None.
+
+    What is far longer than wide is none: series come as [T, F, 1], too.
+    """
+    if x.ndim != 3 or x.shape[2] not in (1, 3) or max(x.shape[:2]) > _UNPICTURED * min(x.shape[:2]):
         return None
     step = -(-max(x.shape[:2]) // _PICTURE)
     small = x[::step, ::step].astype(np.float64)
@@ -273,47 +289,94 @@ def picture(x: NDArray[Any], low: float, high: float) -> bytes | None:
 
 
 def series(x: NDArray[Any]) -> list[float]:
-    """A sample that is no image as at most 128 of its values, evenly chosen, for a plot line."""
-    flat = x.reshape(-1).astype(np.float64)
+    """A sample that is no image as at most 128 of its values, evenly chosen, for a plot line: channel after channel."""
+    flat = x.reshape(len(x), -1).T.reshape(-1).astype(np.float64)
     places = np.linspace(0, len(flat) - 1, min(len(flat), _SERIES)).round().astype(int)
     return [float(f"{value:.6g}") for value in flat[places]]
 
 
-def warnings(document: Mapping[str, Any], class_names: Sequence[str], *, balanced: bool) -> list[str]:
-    """What of an examination should be acted upon, a sentence each with figures and what to do.
+def warnings(document: Mapping[str, Any], class_names: Sequence[str], distill: DistillSpec) -> list[str]:
+    """What of an examination should be acted upon, a sentence each with figures and what to do beside ``distill``."""
+    return [
+        *_teacher_warnings(document, class_names, distill),
+        *_data_warnings(document["data"], class_names, distill.class_weights == "balanced"),
+    ]
 
-    ``balanced`` says that the classes are weighed already.
-    """
-    return [*_teacher_warnings(document, class_names), *_data_warnings(document["data"], class_names, balanced)]
+
+def number_warnings(document: Mapping[str, Any], distill: DistillSpec) -> list[str]:
+    """As ``warnings``, where there are no classes: of losses, mean squared errors in the units of training."""
+    return [*_number_warnings(document, distill), *_copy_warnings(document["data"])]
 
 
-def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    teachers, ensemble = document["teachers"], document["ensemble"]
-    for number, teacher in enumerate(teachers, 1):
-        whose = f"Teacher {number} ({teacher['name']})" if len(teachers) > 1 else "The teacher"
+def _number_warnings(document: Mapping[str, Any], distill: DistillSpec) -> Iterator[str]:
+    spread, probe = document["data"]["spread"], document["student_probe"]
+    lost = [0.0 < spread <= each["val"]["loss"] for each in document["teachers"]]
+    for each, is_lost, whose in zip(document["teachers"], lost, _whose(document), strict=True):
+        if is_lost:
+            yield (
+                f"{whose} is no better than a constant: its mean squared error on validation samples is "
+                f"{_ratio(each['val']['loss'], spread)} times their variance: check the units of its outputs, and its "
+                "inputs (input_scale, input_offset)."
+            )
+    whose, train, val = _together(document), *(document["ensemble"][name]["loss"] for name in ("train", "val"))
+    if train < REPEATS * val:
+        yield (
+            f"{whose} has memorised the training samples: its mean squared error on them is "
+            f"{_ratio(train, val)} times that on validation samples, so it says hardly more than their targets: "
+            f"{_regularise(distill)}."
+        )
+    if probe and probe["val_loss"] <= val and not any(lost):
+        yield (
+            f"{whose} is no better than the student alone: its mean squared error on validation samples is "
+            f"{_ratio(val, probe['val_loss'])} times that of the student trained on the targets alone for "
+            f"{_epochs(probe)}: expect little of it. Use a better teacher, or compare with distill.alpha = 0."
+        )
+
+
+def _whose(document: Mapping[str, Any]) -> list[str]:
+    """What sentences call each teacher."""
+    teachers = document["teachers"]
+    several = [f"Teacher {number} ({teacher['name']})" for number, teacher in enumerate(teachers, 1)]
+    return several if len(teachers) > 1 else ["The teacher"]
+
+
+def _together(document: Mapping[str, Any]) -> str:
+    return "The ensemble" if len(document["teachers"]) > 1 else "The teacher"
+
+
+def _regularise(distill: DistillSpec) -> str:
+    """What to do about a teacher that has memorised its samples."""
+    regularise = "regularise it (fewer epochs, augmentation, weight decay, a forest for a tree)"
+    return regularise if distill.augments else f"{regularise}, or augment the inputs of the distillation"
+
+
+def _teacher_warnings(document: Mapping[str, Any], names: Sequence[str], distill: DistillSpec) -> Iterator[str]:
+    ensemble = document["ensemble"]
+    for whose, teacher in zip(_whose(document), document["teachers"], strict=True):
         yield from _lineup_warnings(whose, teacher["lineup"], names)
-    whose = "The ensemble" if len(teachers) > 1 else "The teacher"
+    whose = _together(document)
     train, val, soft = ensemble["train"], ensemble["val"], ensemble["soft_targets"]
     if repeats_labels(ensemble):
         yield (
             f"{whose} has memorised the training samples: {_percent(train['accuracy'])} of them right with a mean "
             f"confidence of {_percent(train['confidence'])}, but {_percent(val['accuracy'])} of the validation samples "
             f"right. At temperature {soft['temperature']:g} its soft targets say {soft['beyond_labels']:.2f} nats more "
-            "than the labels: regularise it (fewer epochs, augmentation, weight decay, a forest for a tree), or "
-            "augment the inputs of the distillation."
+            f"than the labels: {_regularise(distill)}."
         )
     elif lines_up(ensemble["lineup"]) and is_overconfident(val):
+        shape = ', or compare logits by their shape (distill.method = "kd_ls")'
+        todo = "" if distill.method in ("kd_ls", "auto") else shape
         yield (
             f"{whose} is overconfident: {_percent(val['confidence'])} confident of the validation samples in the mean, "
             f"and {_percent(val['accuracy'])} right (ECE {_percent(val['ece'])}): calibrate it (label smoothing, "
-            "mixup, fewer epochs), or soften it by a higher distill.temperature."
+            f"mixup, fewer epochs){todo}."
         )
     probe = document["student_probe"]
     if probe and probe["val_accuracy"] >= val["accuracy"] and lines_up(ensemble["lineup"]):
-        epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
         yield (
             f"{whose} is no better than the student alone: {_percent(val['accuracy'])} of the validation samples right,"
-            f" and the student trained on the labels alone had {_percent(probe['val_accuracy'])} after {epochs}: "
+            f" and the student trained on the labels alone had {_percent(probe['val_accuracy'])} after "
+            f"{_epochs(probe)}: "
             "expect little of it. Use a better teacher, or compare with distill.alpha = 0."
         )
 
@@ -348,14 +411,18 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
             f'{names[least]!r}: set class_weights = "balanced" in [distill], and in a Keras [[teacher]] trained here '
             '(in one of scikit-learn parameters = { class_weight = "balanced" }, if it has that), or add samples.'
         )
-    yield from copy_warnings(data)
+    unseen = [repr(entry["name"]) for entry in data["classes"] if not entry["val"]]
+    if unseen:
+        have = "has" if len(unseen) == 1 else "have"
+        yield f"{_listed(unseen)} {have} no validation sample, so no figure of validation speaks of it: add samples."
+    yield from _copy_warnings(data)
     conflicts = data["conflicts"]
     if conflicts["inputs"]:
         first = conflicts["examples"][0]
-        example = [f"{i} is {names[label]!r}" for i, label in zip(first["indices"], first["labels"], strict=True)]
+        example = [f"{place} is {names[label]!r}" for place, label in zip(first["names"], first["labels"], strict=True)]
         have = "input has" if conflicts["inputs"] == 1 else "inputs have"
         yield (
-            f"{conflicts['inputs']:,} {have} more than one label, {conflicts['samples']:,} samples in all (sample "
+            f"{conflicts['inputs']:,} {have} more than one label, {conflicts['samples']:,} samples in all ("
             f"{_listed(example)}): correct or remove them."
         )
     for split, found in data["suspects"]["surest"].items():
@@ -368,15 +435,24 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
             )
 
 
-def copy_warnings(data: Mapping[str, Any]) -> Iterator[str]:
+def _copy_warnings(data: Mapping[str, Any]) -> Iterator[str]:
     """Samples of a split that stand in an earlier one too."""
     for pair, count in data["duplicates"]["between"].items():
         one, other = pair.split("_")
         if count and other != "unlabelled":
             yield (
                 f"{count:,} of {data['samples'][other]:,} {SPLITS[other]} samples are exact copies of {SPLITS[one]} "
-                f"samples, so accuracy on them is too good: keep copies in one split only."
+                f"samples, so accuracy on them is too good: keep copies in one split only{_such_as(one, other, data)}."
             )
+
+
+def _such_as(one: str, other: str, data: Mapping[str, Any]) -> str:
+    """The first example of a sample of the split ``one`` that stands in ``other``, if there is one."""
+    for example in data["duplicates"]["examples"]:
+        by_split = dict(zip(reversed(example["splits"]), reversed(example["names"]), strict=True))
+        if one in by_split and other in by_split:
+            return f" ({by_split[other]} is {by_split[one]})"
+    return ""
 
 
 def _bins(right: NDArray[np.bool_], confidence: Floats) -> Iterator[Figures]:
@@ -398,6 +474,13 @@ def _by_content(x: NDArray[Any], indices: Labels) -> dict[bytes, list[int]]:
     return found
 
 
+def _one_a_split(members: Sequence[int], where: Mapping[int, int]) -> tuple[int, list[int]]:
+    """How many splits the samples ``members`` stand in, and some of them: one of each split first."""
+    firsts = {where[index]: index for index in reversed(members)}
+    chosen = [firsts[place] for place in sorted(firsts)]
+    return len(firsts), [*chosen, *(index for index in members if index not in chosen)][:_NAMED]
+
+
 def _conflicts(copies: Sequence[list[int]], y: Labels, readable: NDArray[np.bool_]) -> Iterator[tuple[int, Figures]]:
     """How many samples an input with several labels has, and one of each label."""
     for members in sorted(copies):
@@ -409,6 +492,14 @@ def _conflicts(copies: Sequence[list[int]], y: Labels, readable: NDArray[np.bool
 
 def _crc(data: bytes) -> bytes:
     return struct.pack(">I", zlib.crc32(data))
+
+
+def _epochs(probe: Mapping[str, Any]) -> str:
+    return "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
+
+
+def _ratio(value: float, of: float) -> str:
+    return f"{value / of:.3g}" if of > 0 else "many"
 
 
 def _percent(share: float) -> str:

@@ -26,7 +26,6 @@ from kd_embedded.fit import ARENA_MARGIN_BYTES, FLASH_PARTS, RAM_PARTS, Fit
 from kd_embedded.tflite.analyze import OpCost, analyze
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import read_bytes
-from kd_embedded.training import score
 from kd_embedded.validate import device, failures
 
 TEMPLATE = "report.html.j2"
@@ -41,6 +40,7 @@ _PROVERS = {**_INTERPRETERS, "reference": "kd-embedded's integer references"}
 _ENGINES = {"tflm": "TensorFlow Lite Micro", "aot": "the integer references of the aot engine"}
 _SMALL_MATRIX = 10  # up to this many classes the confusion matrix stands beside the classes
 _MANY_CLASSES = 24  # above, it is set in small type
+_HUGE_MATRIX = 200  # above, it is left to validation.json: a browser hardly shows it
 _SHADES = 9
 
 _INT8 = {"ptq": "Quantized after training", "qat": "Fine-tuned with fake quantization"}  # as run.json names them
@@ -304,13 +304,16 @@ def _confusion(validation: Mapping[str, Any]) -> dict[str, Any] | None:
     if matrix is None:
         return None
     names = [entry["name"] for entry in validation["per_class"]]
+    if len(names) > _HUGE_MATRIX:
+        return {"names": names, "size": "huge"}
     rows = []
     for i, row in enumerate(matrix):
         whole = max(sum(row), 1)
         shades = [0 if not cell else 1 + round((_SHADES - 1) * cell / whole) for cell in row]
         kinds = ["d" if i == j else "e" for j in range(len(row))]
         rows.append({"index": i, "name": names[i], "cells": list(zip(row, kinds, shades, strict=True))})
-    return {"names": names, "rows": rows, "small": len(names) <= _SMALL_MATRIX, "many": len(names) > _MANY_CLASSES}
+    size = "small" if len(names) <= _SMALL_MATRIX else "large"
+    return {"names": names, "rows": rows, "size": size, "many": len(names) > _MANY_CLASSES}
 
 
 def _errors(validation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -339,10 +342,11 @@ def _examined(examination: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"title": title if first else "", "name": name if first else None, **figures}
     if probe:
         epochs = "1 epoch" if probe["epochs"] == 1 else f"{probe['epochs']} epochs"
-        figures = {"split": SPLITS["val"], "samples": examination["ensemble"]["val"]["samples"]}
-        unknown = dict.fromkeys(("name", "parameters", "confidence", "ece", "nll"))
-        title = f"Student on the labels alone, {epochs}"
-        yield {**unknown, "title": title, **figures, "accuracy": probe["val_accuracy"]}
+        val = examination["ensemble"]["val"]
+        unknown = dict.fromkeys(("name", "parameters", *val))
+        known = {"split": SPLITS["val"], "samples": val["samples"], "mse": probe.get("mse")}
+        title = f"Student on the {'labels' if 'val_accuracy' in probe else 'targets'} alone, {epochs}"
+        yield {**unknown, "title": title, **known, "accuracy": probe.get("val_accuracy")}
 
 
 def _reliability(examination: Mapping[str, Any]) -> list[Markup]:
@@ -388,7 +392,7 @@ def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
 def _curve(history: History, title: str, otherwise: str) -> dict[str, Any]:
     if not history:
         return {"title": title, "otherwise": otherwise, "pictures": []}
-    kept = max(range(len(history)), key=lambda i: (*score(history[i]), -i))
+    kept = max((index for index, record in enumerate(history) if "kept" in record), default=len(history) - 1)
     pictures = [
         Markup(report_pictures.curve(history, figure, f"{title}, {figure}", kept))  # our own SVG of numbers and words
         for figure in ("loss", "accuracy")

@@ -65,8 +65,9 @@ def fit(
     after_step: AfterStep | None = None,
     best_from: int = 0,
 ) -> History:
-    """Trains ``model`` in place and leaves it with the weights of its best epoch; returns one record an epoch.
+    """Trains ``model`` in place and leaves it with the weights of its best epoch, whose record says ``kept``: 1.
 
+    Returns one record an epoch.
     Best is the highest validation accuracy, where there are classes, then the lowest validation loss (cross entropy, or
     mean squared error), among the epochs from ``best_from`` on.
     ``after_step(model, epoch)`` is called when a step has been taken, ``epoch`` being the epochs done by then, 3.25 for
@@ -99,6 +100,7 @@ def fit(
                 saved = time.monotonic()
     loop.store(checkpoint, key)
     _assign(model.variables, loop.best)
+    loop.history[loop.best_epoch()]["kept"] = 1.0
     return loop.history
 
 
@@ -193,19 +195,22 @@ class _Loop:
         if self._classes:
             record["accuracy"] = float(hits / max(labelled, 1.0))
         record |= self._validate()
-        if self.epoch <= self._best_from or score(record) > max(map(score, self.history[self._best_from :])):
-            self.best = [variable.numpy() for variable in self._model.variables]
         self.history.append(record)
+        if self.best_epoch() == self.epoch:
+            self.best = [variable.numpy() for variable in self._model.variables]
         self.epoch += 1
         return record
 
+    def best_epoch(self) -> int:
+        """The first of those with the best score, from ``best_from`` on; before it, the last."""
+        eligible = range(min(self._best_from, len(self.history) - 1), len(self.history))
+        return max(eligible, key=lambda index: (score(self.history[index]), -index))
+
     def stalled(self) -> bool:
         """Whether ``patience`` epochs have passed since the best one."""
-        eligible = range(self._best_from, len(self.history))
-        if not self._spec.patience or not eligible:
+        if not self._spec.patience or len(self.history) <= self._best_from:
             return False
-        best = max(eligible, key=lambda index: (score(self.history[index]), -index))
-        return self.epoch - 1 - best >= self._spec.patience
+        return self.epoch - 1 - self.best_epoch() >= self._spec.patience
 
     def store(self, path: Path, key: str) -> None:
         arrays = {f"best{i}": value for i, value in enumerate(self.best)}

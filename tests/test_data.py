@@ -167,6 +167,7 @@ def test_images_in_one_folder_a_class(tmp_path: Path) -> None:
     assert found.x.dtype == np.uint8
     assert found.class_names == ("cat", "dog")
     assert found.x[:, 0, 0, 0].tolist() == [*range(10), *range(40, 50)]
+    assert [found.name(index) for index in (0, 9, 10)] == ["cat/00.png", "cat/09.png", "dog/00.png"]
     splits = data.split(found, spec, 1)
     assert (len(splits.train), len(splits.val), len(splits.test)) == (14, 2, 4)
 
@@ -180,6 +181,17 @@ def test_images_with_their_own_splits_and_a_fingerprint_of_their_contents(tmp_pa
     before = data.fingerprint(spec, tmp_path)
     (tmp_path / "test" / "cat" / "00.png").write_bytes((tmp_path / "test" / "cat" / "01.png").read_bytes())
     assert data.fingerprint(spec, tmp_path) != before
+
+
+def test_images_are_known_by_their_files_wherever_they_lie(tmp_path: Path) -> None:
+    _images(tmp_path / "train", ("cat", "dog"), 4)
+    _images(tmp_path / "test", ("cat", "dog"), 2)
+    (tmp_path / "train" / "cat" / "01").mkdir()
+    (tmp_path / "train" / "cat" / "01.png").rename(tmp_path / "train" / "cat" / "01" / "z.png")
+    found = data.load(DataSpec(source="images:.", image_size=(8, 8), color="grayscale"), tmp_path)
+    values = {found.name(index): int(found.x[index, 0, 0, 0]) for index in range(12)}
+    assert values["train/cat/01/z.png"] == 1 and values["train/cat/03.png"] == 3
+    assert values["train/dog/02.png"] == 42 and values["test/dog/01.png"] == 41 and len(values) == 12
 
 
 def test_images_without_a_test_split_get_one_from_train(tmp_path: Path) -> None:
@@ -284,7 +296,7 @@ def test_unlabelled_images_lie_as_they_please(tmp_path: Path) -> None:
     (tmp_path / "more" / "a" / "02.png").rename(tmp_path / "more" / "last.png")
     spec = DataSpec(source="images:pictures", unlabelled="images:more", image_size=(8, 8), color="grayscale")
     found = data.load(spec, tmp_path)
-    assert found.unlabelled.tolist() == [*range(20, 26)]
+    assert found.unlabelled.tolist() == [*range(20, 26)] and found.name(25) == "unlabelled sample 5"
     assert sorted(found.x[20:, 0, 0, 0].tolist()) == [0, 1, 2, 40, 41, 42]
     assert np.array_equal(found.x, data.load(spec, tmp_path).x)
     before = data.fingerprint(spec, tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kd_embedded import examine, metrics
+from kd_embedded.config import DistillSpec
 
 _NAMES = ("ant", "bee", "cow", "dog")
 
@@ -100,6 +101,10 @@ def test_chance_and_classes_that_are_never_given() -> None:
     lazy = examine.lineup(metrics.confusion(np.where(labels == 2, 0, labels), labels, 4))
     assert lazy["above_chance"] == pytest.approx((0.75 - 0.25) / 0.75) and lazy["never"] == [2]
     assert lazy["taken_for"] == []  # most of what is called 0 is 0
+    alarmed = examine.lineup(np.array([[20, 0], [240, 160]]))  # false alarms on most of the noise, and no miss
+    assert alarmed["taken_for"] == []
+    renamed = examine.lineup(np.array([[0, 20, 0], [0, 0, 0], [0, 0, 20]]))  # nothing is labelled as what is given
+    assert renamed["taken_for"] == [[0, 1]]
 
 
 def test_copies_within_and_between_splits_and_labels_that_contradict_each_other() -> None:
@@ -114,7 +119,12 @@ def test_copies_within_and_between_splits_and_labels_that_contradict_each_other(
     copies, conflicts = examine.duplicates(x, y, splits)
     assert copies["within"] == {"train": 2, "val": 0, "test": 1}
     assert copies["between"] == {"train_val": 1, "train_test": 1, "val_test": 2}
-    assert copies["examples"] == [[0, 25], [1, 3, 7], [2, 12], [11, 21, 22]]
+    assert copies["examples"] == [
+        {"indices": [0, 25], "splits": ["train", "test"]},
+        {"indices": [2, 12], "splits": ["train", "val"]},
+        {"indices": [11, 21, 22], "splits": ["val", "test", "test"]},
+        {"indices": [1, 3, 7], "splits": ["train", "train", "train"]},
+    ]
     # Labels of test samples are not read: 21 and 25 contradict theirs unseen.
     assert conflicts == {"inputs": 1, "samples": 3, "examples": [{"indices": [1, 7], "labels": [0, 2]}]}
 
@@ -188,6 +198,8 @@ def test_pictures_are_png_of_the_right_values() -> None:
     assert gray is not None
     assert Image.open(io.BytesIO(gray)).size == (34, 67)
     assert examine.picture(np.zeros((4, 4, 2)), 0.0, 1.0) is None
+    assert examine.picture(np.zeros((128, 3, 1)), 0.0, 1.0) is None  # three channels of a time series
+    assert examine.series(np.array([[[1.0], [2.0]], [[3.0], [4.0]]])) == [1.0, 3.0, 2.0, 4.0]  # one after the other
     assert examine.series(np.arange(1000.0))[::127] == [0.0, 999.0] and examine.series(np.array([[1.5, 2.0]])) == [
         1.5,
         2,
@@ -229,8 +241,8 @@ def _honest(**changes: Any) -> dict[str, Any]:
     return _document({"train": train[0], "val": val[0]}, {"train": train[1], "val": val[1]}, **changes)
 
 
-def _warnings(document: dict[str, Any], balanced: bool = False) -> str:
-    return "\n".join(examine.warnings(document, _NAMES, balanced=balanced))
+def _warnings(document: dict[str, Any], **distill: Any) -> str:
+    return "\n".join(examine.warnings(document, _NAMES, DistillSpec(**distill)))
 
 
 def test_an_honest_teacher_on_clean_data_is_not_warned_of() -> None:
@@ -257,7 +269,34 @@ def test_a_teacher_that_has_memorised_its_samples_is_warned_of(noise: float) -> 
     assert examine.asked_about(document["ensemble"]) == ()
     assert f"but {100 * (1 - wrong.mean()):.2f} % of the validation samples right" in text
     assert "At temperature 4 its soft targets say 0.00 nats more than the labels: regularise it" in text
+    assert text.endswith("a forest for a tree), or augment the inputs of the distillation.")
     assert len(text.splitlines()) == 1
+    assert _warnings(document, augment_shift=1).endswith("a forest for a tree).")
+
+
+def test_labels_that_were_smoothed_do_not_hide_that_a_teacher_repeats_them() -> None:
+    """A network trained with smoothed labels repeats them without certainty; on validation samples it errs."""
+    labels, val_labels = np.arange(800) % 4, np.arange(200) % 4
+    wrong = np.arange(200) % 10 < 3
+    train = _logits(np.full(800, 0.91), labels, 4)
+    val = _logits(np.full(200, 0.74), np.where(wrong, (val_labels + 1) % 4, val_labels), 4)
+    document = _document({"train": train, "val": val}, {"train": labels, "val": val_labels})
+    assert "has memorised the training samples: 100.00 % of them right with a mean confidence of 91.00 %" in _warnings(
+        document
+    )
+
+
+def test_who_knows_wrong_labels_by_heart_is_not_asked_about_them() -> None:
+    """A forest trained on samples with wrong labels gives all of them back, and is not certain of any."""
+    labels, val_labels = np.arange(800) % 4, np.arange(200) % 4
+    given = np.where(np.arange(800) % 20 == 0, (labels + 1) % 4, labels)
+    like = (given + np.random.default_rng(0).integers(1, 4, 800)) % 4
+    train = np.log(0.6 * np.eye(4)[given] + 0.3 * np.eye(4)[like] + 0.025)
+    wrong = np.arange(200) % 25 == 0
+    val = _logits(np.full(200, 0.8), np.where(wrong, (val_labels + 1) % 4, val_labels), 4)
+    document = _document({"train": train, "val": val}, {"train": given, "val": val_labels})
+    assert not examine.repeats_labels(document["ensemble"])
+    assert examine.asked_about(document["ensemble"]) == ("val",)
 
 
 def test_memorised_samples_whose_soft_targets_still_tell_are_no_warning() -> None:
@@ -267,7 +306,7 @@ def test_memorised_samples_whose_soft_targets_still_tell_are_no_warning() -> Non
     wrong = np.arange(200) % 50 < 3
     val = np.where(wrong, 0.3, 1.0)[:, None] * likeness[np.where(wrong, (val_labels + 1) % 4, val_labels)]
     document = _document({"train": 1.5 * likeness[labels], "val": val}, {"train": labels, "val": val_labels})
-    assert examine.has_memorised(document["ensemble"]["train"], document["ensemble"]["val"])
+    assert examine.knows_by_heart(document["ensemble"]["train"], document["ensemble"]["val"])
     assert document["ensemble"]["soft_targets"]["beyond_labels"] > 1.0
     assert examine.asked_about(document["ensemble"]) == ("val",)
     assert _warnings(document) == ""
@@ -307,6 +346,37 @@ def test_a_student_that_reaches_the_teacher_alone_is_told() -> None:
     assert _warnings(swapped) == ""  # that it is in another order is told of the teacher
 
 
+def _numbers(train: float, val: float, **changes: Any) -> dict[str, Any]:
+    """An examination of one teacher of a regression, by its losses, where the targets' variance is 1."""
+    figures = {"train": {"loss": train}, "val": {"loss": val}}
+    return {
+        "teachers": [{"name": "own", "parameters": None, **figures}],
+        "ensemble": figures,
+        "student_probe": {"epochs": 1, "val_loss": 0.9},
+        "data": {"spread": 1.0, "samples": {}, "duplicates": {"between": {}, "examples": []}},
+        **changes,
+    }
+
+
+def test_faults_of_a_teacher_of_numbers_are_told() -> None:
+    def told(document: dict[str, Any], **distill: Any) -> list[str]:
+        return examine.number_warnings(document, DistillSpec(**distill))
+
+    assert told(_numbers(0.2, 0.3)) == told(_numbers(0.2, 0.3, student_probe=None)) == []
+    (text,) = told(_numbers(4.4, 4.5))
+    assert text.startswith("The teacher is no better than a constant: its mean squared error on validation samples is ")
+    assert "4.5 times their variance: check the units" in text
+    (text,) = told(_numbers(0.001, 0.5))
+    assert text.startswith("The teacher has memorised the training samples: its mean squared error on them is 0.002 ")
+    assert text.endswith("or augment the inputs of the distillation.")
+    (text,) = told(_numbers(0.9, 0.95))
+    assert (
+        "no better than the student alone: its mean squared error on validation samples is 1.06 times that of" in text
+    )
+    assert "on the targets alone for 1 epoch" in text
+    assert told(_numbers(0.0, 0.0, data={**_numbers(0, 0)["data"], "spread": 0.0})) == []
+
+
 def test_classes_out_of_line_are_named() -> None:
     document = _honest()
     whole = {**document["teachers"][0], "lineup": {"taken_for": [[0, 2], [2, 0]], "as_read": 0.97, "above_chance": 0.3}}
@@ -327,18 +397,24 @@ def test_what_is_wrong_with_the_data_is_told_with_its_figures() -> None:
     ]
     rare = _honest(classes=classes, imbalance=11.0)
     assert "990 training samples of 'ant', 90 of 'cow': set class_weights" in _warnings(rare)
-    assert _warnings(rare, balanced=True) == ""
+    assert _warnings(rare, class_weights="balanced") == ""
+    classes[1]["val"] = classes[3]["val"] = 0
+    told = "'bee' and 'dog' have no validation sample, so no figure of validation speaks of it: add samples."
+    assert _warnings(_honest(classes=classes)) == told
     between = {"train_unlabelled": 7, "train_val": 0, "train_test": 12}
-    text = _warnings(_honest(duplicates={"within": {"train": 3}, "between": between, "examples": []}))
+    examples = [
+        {"splits": ["train", "train"], "names": ["a", "b"]},
+        {"splits": ["train", "test", "test"], "names": ["c", "d", "e"]},
+    ]
+    text = _warnings(_honest(duplicates={"within": {"train": 3}, "between": between, "examples": examples}))
     assert text == (
         "12 of 200 test samples are exact copies of training samples, so accuracy on them is too good: "
-        "keep copies in one split only."
+        "keep copies in one split only (d is c)."
     )
-    text = _warnings(
-        _honest(conflicts={"inputs": 1, "samples": 2, "examples": [{"indices": [3, 9], "labels": [0, 1]}]})
-    )
+    examples = [{"names": ["x_train[3]", "x_train[9]"], "labels": [0, 1]}]
+    text = _warnings(_honest(conflicts={"inputs": 1, "samples": 2, "examples": examples}))
     assert text.startswith(
-        "1 input has more than one label, 2 samples in all (sample 3 is 'ant' and 9 is 'bee'): correct"
+        "1 input has more than one label, 2 samples in all (x_train[3] is 'ant' and x_train[9] is 'bee'): correct"
     )
     sure = {"samples": 100, "wrong": 4, "expected": 0.75, "error": 0.06}
     text = _warnings(_honest(suspects={"surest": {"val": sure}}))

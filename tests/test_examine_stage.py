@@ -89,14 +89,17 @@ def test_planted_faults_are_found_and_told(tmp_path: Path) -> None:
         **dict.fromkeys(("train_unlabelled", "train_val", "unlabelled_val", "unlabelled_test", "val_test"), 0),
         "train_test": 5,
     }
-    assert found["conflicts"]["examples"] == [{"indices": [398, 399], "labels": [2, 3]}]
+    names = ["x_train[398]", "x_train[399]"]
+    assert found["conflicts"]["examples"] == [{"indices": [398, 399], "labels": [2, 3], "names": names}]
     worst = found["suspects"]["worst"]
     assert len(worst) == 12 and {entry["index"] for entry in worst} <= {399, *planted.tolist()}
     assert all(entry["confidence"] > 0.9 for entry in worst)
     assert all(entry["label"] == (entry["teacher"] + 1) % 4 for entry in worst if entry["index"] != 399)
     assert base64.b64decode(worst[0]["png"]).startswith(b"\x89PNG") and "values" not in worst[0]
+    assert all(entry["name"] == f"x_train[{entry['index']}]" for entry in worst)
     assert "5 of 80 test samples are exact copies of training samples" in told
-    assert "1 input has more than one label, 2 samples in all (sample 398 is '2' and 399 is '3')" in told
+    assert "keep copies in one split only (x_test[0] is x_train[391])." in told
+    assert "1 input has more than one label, 2 samples in all (x_train[398] is '2' and x_train[399] is '3')" in told
     assert "Of the 200 training samples that the teacher is surest of" in told and len(document["warnings"]) == 3
     assert isinstance(run.progress, _Told) and f"  warning: {document['warnings'][0]}" in run.progress.lines
     assert document["student_probe"]["epochs"] == 2
@@ -175,3 +178,38 @@ def test_the_verb_wants_the_teachers_first(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["what"] == "plan is missing or out of date"
+
+
+def test_a_teacher_of_numbers_in_other_units_is_told(tmp_path: Path) -> None:
+    """One gives standard deviations where the targets are real; the other is right, and nothing is said of it."""
+    generator = np.random.default_rng(5)
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, count in (("train", 300), ("val", 60), ("test", 40)):
+        x = generator.normal(size=(count, 4)).astype(np.float32)
+        arrays |= {f"x_{name}": x, f"y_{name}": 500 + 100 * x.sum(1) + generator.normal(0, 40, count)}
+    (tmp_path / "mine.py").write_text(
+        "def right(x):\n    return 500 + 100 * x.sum(1, keepdims=True)\n"
+        "def other(x):\n    return x.sum(1, keepdims=True) / 2\n"
+    )
+    task = {"data": {"source": "npz:data.npz", "task": "regression"}, "distill": {"method": "mse", "epochs": 20}}
+    told = {}
+    for function in ("right", "other"):
+        teacher = {"kind": "python", "function": f"mine:{function}"}
+        run = _run(tmp_path, arrays, project={"out": function}, teacher=teacher, **task)
+        document = _examine(run)
+        told[function] = document["warnings"]
+        assert (document["student_probe"]["mse"] > document["teachers"][0]["val"]["mse"]) == (function == "right")
+    assert told["right"] == []
+    (text,) = told["other"]
+    assert text.startswith("The teacher is no better than a constant: its mean squared error on validation samples is")
+
+
+def test_samples_that_weigh_more_balance_classes(tmp_path: Path) -> None:
+    arrays = _arrays()
+    kept = np.concatenate([np.flatnonzero(arrays["y_train"] != 2), np.flatnonzero(arrays["y_train"] == 2)[:8]])
+    arrays |= {f"{kind}_train": arrays[f"{kind}_train"][kept] for kind in "xy"}
+    document = _examine(_run(tmp_path / "alike", arrays, examine={"probe_epochs": 0}))
+    assert document["data"]["imbalance"] == 12.5 and "imbalanced" in document["warnings"][0]
+    arrays["w_train"] = np.where(arrays["y_train"] == 2, 12.5, 1.0)
+    document = _examine(_run(tmp_path / "weighed", arrays, examine={"probe_epochs": 0}))
+    assert document["data"]["imbalance"] == pytest.approx(1.0) and document["warnings"] == []

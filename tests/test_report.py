@@ -33,6 +33,7 @@ _VOID = {"meta", "br", "img"}
 _HISTORY = [
     {"loss": 9.0 / n, "accuracy": 1 - 0.7 / n, "val_loss": 0.2 / n, "val_accuracy": 1 - 0.8 / n} for n in range(1, 21)
 ]
+_HISTORY[-1]["kept"] = 1.0
 
 
 class Page(HTMLParser):
@@ -96,7 +97,7 @@ def _examination() -> dict[str, Any]:
     }
     png = examine.picture(np.arange(48.0).reshape(4, 4, 3), 0.0, 47.0)
     assert png is not None
-    doubt = {"index": 17, "label": 0, "teacher": 1, "confidence": 0.9375}
+    doubt = {"index": 17, "name": "a/<17>.png", "label": 0, "teacher": 1, "confidence": 0.9375}
     return {
         "teachers": [{"name": "cnn", "parameters": 4321, **teacher}],
         "ensemble": {**teacher, "soft_targets": examine.soft_targets(logits["train"], labels["train"], 4.0)},
@@ -108,7 +109,7 @@ def _examination() -> dict[str, Any]:
             "duplicates": {
                 "within": {"train": 4, "unlabelled": 0, "val": 0, "test": 0},
                 "between": {"train_unlabelled": 0, "train_val": 0, "train_test": 7, "val_test": 0},
-                "examples": [],
+                "examples": [{"indices": [3, 95], "splits": ["train", "test"], "names": ["<3>", "95"]}],
             },
             "conflicts": {"inputs": 0, "samples": 0, "examples": []},
             "suspects": {
@@ -117,7 +118,7 @@ def _examination() -> dict[str, Any]:
                 "surest": {"train": {"samples": 45, "wrong": 2, "expected": 0.375, "error": 0.05}},
                 "worst": [
                     {"split": "train", **doubt, "png": base64.b64encode(png).decode()},
-                    {"split": "val", **doubt, "index": 18, "values": [0.0, 2.0, -1.0]},
+                    {"split": "val", **doubt, "index": 18, "name": "18", "values": [0.0, 2.0, -1.0]},
                 ],
             },
         },
@@ -297,7 +298,8 @@ def test_teacher_and_data_stand_in_it_with_what_was_warned_of(found: report.Arti
     assert [attributes["src"].partition(",")[2] for tag, attributes in page.tags if tag == "img"] == [
         data["suspects"]["worst"][0]["png"]
     ]
-    assert "validation sample 18" in page.text and "93.75 %" in page.text
+    assert "training: a/<17>.png" in page.text and "validation: 18" in page.text and "93.75 %" in page.text
+    assert "no label was read. Some that are: <3>, 95." in page.text
     assert ("polyline", "0.0,31.3 48.0,2.0 96.0,46.0") in {(t, a.get("points")) for t, a in page.tags}
 
 
@@ -480,6 +482,15 @@ def test_a_hundred_classes(found: report.Artifacts) -> None:
     )
 
 
+def test_so_many_classes_that_no_browser_shows_their_matrix(found: report.Artifacts) -> None:
+    names = [f"class number {index}" for index in range(201)]
+    matrix = np.eye(201, dtype=np.int64)
+    document = {"per_class": metrics.per_class(matrix, names), "confusion": matrix.tolist(), "top_confusions": []}
+    page = Page(report.render(_with(found, **document)))
+    assert "The confusion matrix of so many classes stands in validation.json." in page.text
+    assert not [attributes for _, attributes in page.tags if "matrix" in attributes.get("class", "")]
+
+
 def test_absent_figures_read_well(found: report.Artifacts) -> None:
     unknown = _with(
         found,
@@ -515,10 +526,12 @@ def test_a_frozen_teacher_and_an_ensemble(found: report.Artifacts) -> None:
     assert "labels alone (alpha 0)" in page.text and "No epoch is on record." in page.text
 
 
-def test_the_kept_epoch_is_the_first_best(found: report.Artifacts) -> None:
-    history = [dict(_HISTORY[0], val_accuracy=share, val_loss=loss) for share, loss in ((0.5, 1), (0.9, 2), (0.9, 2))]
+def test_the_kept_epoch_is_that_of_the_last_phase(found: report.Artifacts) -> None:
+    """A trunk's head is trained before the trunk is, a pruned student may have been better before it was whole."""
+    history = [dict(_HISTORY[0], val_accuracy=share) for share in (0.5, 0.95, 0.9, 0.8)]
+    history[1]["kept"] = history[2]["kept"] = 1.0
     page = Page(report.render(replace(found, student=history)))
-    assert "Student: 3 epochs; epoch 2 was kept, with 90.00 % on the validation samples." in page.text
+    assert "Student: 4 epochs; epoch 3 was kept, with 90.00 % on the validation samples." in page.text
 
 
 def test_a_board_that_is_too_small_says_why(found: report.Artifacts) -> None:

@@ -84,7 +84,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_fit(tmp_path: Path) -> Non
     history = _fit(model, FitSpec(epochs=60, batch_size=32, patience=3, learning_rate=0.05), tmp_path)
     assert len(history) < 60
     scores = [(record["val_accuracy"], -record["val_loss"]) for record in history]
-    assert len(history) - 1 - scores.index(max(scores)) == 3
+    best = scores.index(max(scores))
+    assert len(history) - 1 - best == 3
+    assert [place for place, record in enumerate(history) if "kept" in record] == [best]
     logits = KerasTeacher(model).logits(_X[110:], np.arange(40))
     assert (logits.argmax(1) == _Y[110:]).mean() == pytest.approx(max(scores)[0])
 
@@ -299,3 +301,4 @@ def test_the_step_hook_is_called_and_the_best_epoch_is_one_of_the_late_ones(tmp_
     assert calls == [(step + 1) / 2 for step in range(12)]
     assert not model.layers[-1].kernel.numpy().any()
     assert history[5]["val_accuracy"] < max(record["val_accuracy"] for record in history)
+    assert ["kept" in record for record in history] == [False] * 5 + [True]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -44,7 +45,7 @@ class Data:
 
     Other tasks have no classes: ``y`` is 0, or 1 for an auto-encoder's anomalies, which stand in the test split alone.
     ``targets`` float32 [N, D] are what a regression learns, in real units, NaN where unlabelled; an auto-encoder learns
-    its inputs.
+    its inputs. ``names`` are what users know the samples by, files or elements of arrays; without them, their places.
     """
 
     x: NDArray[Any]
@@ -57,6 +58,13 @@ class Data:
     task: str = tasks.CLASSIFICATION
     targets: NDArray[np.float32] | None = None
     output_names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
+
+    def name(self, index: int) -> str:
+        """What the sample at ``index`` is called; unlabelled ones are counted by themselves."""
+        if self.part[index] == UNLABELLED:
+            return f"unlabelled sample {index - int(np.argmax(self.part == UNLABELLED))}"
+        return self.names[index] if self.names else f"sample {index}"
 
     @property
     def unlabelled(self) -> NDArray[np.int64]:

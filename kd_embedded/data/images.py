@@ -28,9 +28,9 @@ _MEANT = {"training": "train", "valid": "val", "validation": "val", "testing": "
 
 def load(argument: str, spec: DataSpec, base: Path) -> Data:
     """uint8 [N, H, W, 3 or 1]. Raises DataError for a folder without classes or a file that is no image."""
-    folders = _folders(argument, base)
+    root, folders = locate(base, argument), _folders(argument, base)
     names = _class_names(folders[0][0])
-    x, y, part = [], [], []
+    x, y, part, files = [], [], [], list[str]()
     for folder, which in folders:
         if _class_names(folder) != names:
             odd = sorted(set(_class_names(folder)) ^ set(names))
@@ -39,7 +39,9 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
         x.append(images)
         y.append(labels)
         part.append(np.full(len(labels), which, np.int8))
-    return Data(np.concatenate(x), np.concatenate(y), names, np.concatenate(part), spec.scale or 1 / 255, spec.offset)
+        files += [path.relative_to(root).as_posix() for path in _images(folder)]
+    scale = spec.scale or 1 / 255
+    return Data(np.concatenate(x), np.concatenate(y), names, np.concatenate(part), scale, spec.offset, names=files)
 
 
 def fingerprint(argument: str, spec: DataSpec, base: Path) -> str:
@@ -108,7 +110,8 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES]
+    return sorted(found, key=lambda path: (str(path.parent), path.name))
 
 
 def _broken(folder: Path, paths: list[Path], channels: int) -> DataError | None:

@@ -43,15 +43,17 @@ def load(argument: str, spec: DataSpec, base: Path) -> Data:
     own = {name: FREE if name == "train" else part for name, part in _PARTS.items()}
     part = np.concatenate([np.full(len(arrays[f"x_{name}"]), own[name], np.int8) for name in found])
     scale = spec.scale or (1 / 255 if x.dtype == np.uint8 else 1.0)
-    data = Data(x, np.zeros(len(x), np.int64), (), part, scale, spec.offset, _weights(arrays, len(x), str(path)))
+    names = [f"x_{name}[{index}]" for name in found for index in range(len(arrays[f"x_{name}"]))]
+    weights = _weights(arrays, len(x), str(path))
+    data = Data(x, np.zeros(len(x), np.int64), (), part, scale, spec.offset, weights, names=names)
     if spec.task == tasks.REGRESSION:
         targets, outputs = _targets(arrays, found, str(path))
         return replace(data, task=spec.task, targets=targets, output_names=outputs)
     raw = np.concatenate([_labels(arrays[f"y_{name}"]) for name in found])
     if learns_inputs:
         return replace(data, task=spec.task, y=raw)
-    y, names = _classes(raw, arrays.get("class_names"), str(path))
-    return replace(data, y=y, class_names=names)
+    y, class_names = _classes(raw, arrays.get("class_names"), str(path))
+    return replace(data, y=y, class_names=class_names)
 
 
 def load_unlabelled(argument: str, spec: DataSpec, base: Path) -> NDArray[Any]:

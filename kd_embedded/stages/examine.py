@@ -42,8 +42,7 @@ def work(run: Run) -> None:
         "student_probe": _probe(run),
         "data": _data(run, logits, labelled, ensemble),
     }
-    balanced = run.spec.distill.class_weights == "balanced"
-    document["warnings"] = examine.warnings(document, run.data.class_names, balanced=balanced)
+    document["warnings"] = examine.warnings(document, run.data.class_names, run.spec.distill)
     _tell(run, document)
 
 
@@ -63,18 +62,28 @@ def _of_numbers(
         return {name: _errors(run, outputs[name], part, units) for name, part in labelled.items()}
 
     parts = _parts(run, labelled)
-    copies, _ = examine.duplicates(found.x, np.zeros_like(found.y), parts)
+    copies, _ = _duplicates(run, np.zeros_like(found.y), parts)
     document: dict[str, Any] = {
         "task": found.task,
         "teachers": _teachers(run, loaded, members, figures),
         "ensemble": figures(logits),
-        "student_probe": None,
-        "data": {"samples": {name: len(part) for name, part in parts.items()}, "duplicates": copies},
+        "student_probe": _probe(run),
+        "data": {
+            "samples": {name: len(part) for name, part in parts.items()},
+            "spread": float(_wanted(run, labelled["val"], units).var(axis=0).mean()),
+            "duplicates": copies,
+        },
     }
     coarse: list[str] = []
     if units and found.targets is not None:
         coarse = list(tasks.coarse(units, found.targets[labelled["train"]], found.output_names))
-    return {**document, "warnings": [*examine.copy_warnings(document["data"]), *coarse]}
+    return {**document, "warnings": [*examine.number_warnings(document, run.spec.distill), *coarse]}
+
+
+def _wanted(run: Run, part: NDArray[np.int64], units: tasks.Units | None) -> NDArray[np.float64]:
+    """What models should give for the samples ``part`` [n], as training has it: float64 [n, D]."""
+    numbers = run.data.numbers(part)
+    return (units.standardized(numbers) if units else numbers).astype(np.float64)
 
 
 def _parts(run: Run, labelled: Positions) -> dict[str, NDArray[np.int64]]:
@@ -84,10 +93,12 @@ def _parts(run: Run, labelled: Positions) -> dict[str, NDArray[np.int64]]:
 
 
 def _errors(run: Run, outputs: NDArray[Any], part: NDArray[np.int64], units: tasks.Units | None) -> dict[str, Any]:
-    """Samples and figures of ``outputs`` [N, D], as training has them, for the samples ``part``."""
+    """Samples, loss and figures of ``outputs`` [N, D], as training has them, for the samples ``part``."""
+    wanted = _wanted(run, part, units)
+    loss = float(np.square(outputs.reshape(wanted.shape) - wanted).mean())
     real = units.real(outputs) if units else outputs
     found = tasks.figures(run.data.task, real, run.data.numbers(part), run.data.output_names)
-    return {"samples": len(part), **found}
+    return {"samples": len(part), "loss": loss, **found}
 
 
 def _figures(logits: Logits, indices: Positions, run: Run) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def _name(spec: TeacherSpec) -> str:
 def _probe(run: Run) -> dict[str, Any] | None:
     """What the student reaches in a few epochs on the labels alone: a lower bound of what it reaches in all of them.
 
-    It is the accuracy of the last epoch, for the best one is picked on the very samples. The last examination's is
+    It is the last epoch's, for the best one is picked on the very samples. The last examination's is
     kept where nothing that it follows from has changed. None where it was not asked for, or where the teacher has no
     say anyway.
     """
@@ -152,7 +163,17 @@ def _probe(run: Run) -> dict[str, Any] | None:
         key=key,
         title="probe on labels alone",
     )
-    return {"epochs": epochs, "val_accuracy": history[-1]["val_accuracy"], "key": key}
+    return {"epochs": epochs, **_last(run, history[-1]), "key": key}
+
+
+def _last(run: Run, record: Mapping[str, float]) -> dict[str, float]:
+    """What the ``record`` of an epoch says of validation samples; of a single output its error in real units, too."""
+    if run.data.task == tasks.CLASSIFICATION:
+        return {"val_accuracy": record["val_accuracy"]}
+    if run.data.targets is None:
+        return {"val_loss": record["val_loss"], "mse": record["val_loss"]}
+    real = {"mse": record["val_loss"] * float(teach.units(run).std[0]) ** 2} if run.data.outputs == 1 else {}
+    return {"val_loss": record["val_loss"], **real}
 
 
 def _known_probe(run: Run) -> dict[str, Any] | None:
@@ -167,19 +188,29 @@ def _known_probe(run: Run) -> dict[str, Any] | None:
 def _data(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
     """Counts, copies and doubtful labels. Of the test split the stored bytes are hashed, and no label is read."""
     found, splits = run.data, _parts(run, labelled)
+    weights = None if found.weights is None else found.weights[labelled["train"]]
+    shares = np.bincount(found.y[labelled["train"]], weights, minlength=found.classes)
     counts = {name: np.bincount(found.y[part], minlength=found.classes).tolist() for name, part in labelled.items()}
-    copies, conflicts = examine.duplicates(found.x, found.y, splits)
+    copies, conflicts = _duplicates(run, found.y, splits)
     return {
         "samples": {name: len(part) for name, part in splits.items()},
         "classes": [
             {"name": name, "train": counts["train"][label], "val": counts["val"][label]}
             for label, name in enumerate(found.class_names)
         ],
-        "imbalance": max(counts["train"]) / max(1, min(counts["train"])),
+        "imbalance": float(shares.max() / (shares.min() or 1.0)),
         "duplicates": copies,
         "conflicts": conflicts,
         "suspects": _suspects(run, logits, labelled, ensemble),
     }
+
+
+def _duplicates(run: Run, y: NDArray[np.int64], splits: Positions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``examine.duplicates``, its examples with their names."""
+    copies, conflicts = examine.duplicates(run.data.x, y, splits)
+    for example in (*copies["examples"], *conflicts["examples"]):
+        example["names"] = [run.data.name(index) for index in example["indices"]]
+    return copies, conflicts
 
 
 def _suspects(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,8 +224,8 @@ def _suspects(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[s
     low, high = (float(shown.min()), float(shown.max())) if rows else (0.0, 0.0)
     worst = [
         {
-            **{"split": name, "index": index, "label": int(run.data.y[index]), "teacher": other},
-            "confidence": confidence,
+            **{"split": name, "index": index, "name": run.data.name(index)},
+            **{"label": int(run.data.y[index]), "teacher": other, "confidence": confidence},
             **_shown(run.data.x[index], low, high),
         }
         for name, index, other, confidence in rows
