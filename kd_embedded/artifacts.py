@@ -150,6 +150,4 @@ def write_json(path: Path, value: Any) -> None:
 def cannot_write(path: Path, error: OSError) -> KdError:
     """What to raise where ``path`` could not be written."""
     reason = error.strerror or str(error)
-    return KdError(
-        f"cannot write: {reason}", where=str(path), todo="free some space or choose another folder with --out"
-    )
+    return KdError(f"cannot write: {reason}", where=str(path), todo="free some space, or choose another folder")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from kd_embedded.artifacts import sha256_bytes
 from kd_embedded.errors import ConfigError
@@ -287,6 +288,13 @@ class DistillSpec(FitSpec):
 
     _layers = field_validator("student_layers", "teacher_layers", mode="before")(_pair)
 
+    @field_validator("assistant_arch")
+    @classmethod
+    def _known_assistant(cls, value: str) -> str:
+        from kd_embedded import students
+
+        return value and _one_of(value, students.names())
+
     @field_validator("method")
     @classmethod
     def _known_method(cls, value: str) -> str:
@@ -298,6 +306,10 @@ class DistillSpec(FitSpec):
     def _known_parameters(self) -> DistillSpec:
         from kd_embedded import recipes
 
+        for keys, methods in _READ_BY.items():
+            given = [key for key in keys if getattr(self, key) != DistillSpec.model_fields[key].default]
+            if given and self.method not in methods:
+                raise ValueError(f'{given[0]} is read by method = "{methods[0]}" alone: leave it out')
         if self.parameters and self.method == "auto":
             raise ValueError('parameters are those of one recipe, so name it instead of method = "auto"')
         try:
@@ -305,6 +317,12 @@ class DistillSpec(FitSpec):
         except ConfigError as error:
             raise ValueError(f"{error.where.removeprefix('distill.')}: {error.what}: {error.todo}") from None
         return self
+
+
+_READ_BY = {
+    ("assistant_arch", "assistant_width"): ("teacher_assistant",),
+    ("student_layers", "teacher_layers"): ("hints", "attention"),
+}
 
 
 class QuantizeSpec(_Section):
@@ -344,6 +362,12 @@ class CodegenSpec(_Section):
         "speed", description='aot only: for few instructions ("speed"), few bytes of RAM or little code ("size").'
     )
     golden_vectors: int = Field(8, ge=8, le=64, description="Test inputs compiled in for the selftest.")
+
+    @model_validator(mode="after")
+    def _engine_optimizes(self) -> CodegenSpec:
+        if self.optimize != "speed" and self.engine != "aot":
+            raise ValueError('optimize goes with engine = "aot": leave it out')
+        return self
 
 
 class BudgetSpec(_Section):
@@ -484,11 +508,18 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
         return ConfigError(f"unknown key {place}{more}", where=where, todo=_nearest_key(parts))
     message = first["msg"].removeprefix("Value error, ").replace("Tuple", "List").removesuffix(", not 0")
     given = first["input"]
-    shown = f", not {json.dumps(given)}" if isinstance(given, str | int | float | bool) else ""
-    if first["type"] != "value_error":  # pydantic's own words
+    shown = f", not {json.dumps(given, ensure_ascii=False)}" if isinstance(given, str | int | float | bool) else ""
+    if first["type"] == "unknown":
+        shown = ""
+    elif first["type"] in _SHOULD_BE:
+        message = f"should be {_SHOULD_BE[first['type']]}"
+    elif first["type"] != "value_error":  # pydantic's own words
         message = f"{message[:1].lower()}{message[1:]}"
     told = f"{message}{shown}{more}"
     return ConfigError(f"{place}: {told}" if place else told, where=where)
+
+
+_SHOULD_BE = {"tuple_type": "a list, in brackets", "model_type": "a table", "dict_type": "a table"}
 
 
 def _nearest_key(parts: tuple[int | str, ...]) -> str:
@@ -523,7 +554,9 @@ def nearest(name: str, known: tuple[str, ...]) -> str:
 
 def _one_of(value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise ValueError(nearest(value, known))
+        raise PydanticCustomError(
+            "unknown", "{value} is not known: {todo}", {"value": f'"{value}"', "todo": nearest(value, known)}
+        )
     return value
 
 

@@ -158,7 +158,10 @@ def check_logits(model: Any, inputs: NDArray[np.float32], where: str, todo: str)
     """Raises ModelError where ``model`` gives probabilities for ``inputs`` [N, ...]: logits are expected of it."""
     import keras
 
-    if getattr(_last(model)[0], "activation", None) is keras.activations.sigmoid:
+    last = _last(model)[0]
+    while isinstance(last, keras.Model):
+        last = _last(last)[0]
+    if getattr(last, "activation", None) is keras.activations.sigmoid:
         raise ModelError("ends in a sigmoid, and logits are needed", where=where, todo=todo)
     outputs = np.asarray(model(inputs, training=False))
     if (outputs >= 0).all() and np.allclose(outputs.sum(-1), 1.0, atol=1e-3):

@@ -69,6 +69,7 @@ class Stage:
     needs_boards: Literal["", "chosen", "all"] = ""
     needs_interpreters: bool = False
     needs_tool: bool = False
+    settings: Callable[[Run], Any] = lambda run: None
 
 
 class Run:
@@ -114,7 +115,7 @@ class Run:
         path = self.path(artifacts.RUN)
         stages = artifacts.read_json(path).get("stages") if path.exists() else None
         entries = stages.items() if isinstance(stages, dict) else ()
-        return {name: entry for name, entry in entries if isinstance(entry, dict) and {"key", "wrote"} <= set(entry)}
+        return {name: entry for name, entry in entries if _is_entry(entry)}
 
     def open_folder(self, *, fresh: bool) -> None:
         """Makes the run folder or takes it up, for this process alone; ``fresh`` forgets what it holds.
@@ -223,6 +224,9 @@ class Run:
             found["interpreters"] = {name: versions.get(name, "") for name in _INTERPRETERS}
         if stage.needs_tool:
             found["tool"] = __version__
+        settings = stage.settings(self)
+        if settings is not None:
+            found["settings"] = settings
         return found
 
     def key(self, stage: Stage) -> str:
@@ -292,6 +296,13 @@ def hash_path(path: Path) -> str:
         below = sorted(found for found in path.rglob("*") if found.is_file())
     lines = (f"{p.relative_to(path).as_posix()} {sha256_file(p) if p.is_file() else 'absent'}\n" for p in below)
     return sha256_bytes("".join(lines).encode())
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a stage's ``entry`` in run.json is whole, and all files that it names are in the run folder."""
+    if not (isinstance(entry, dict) and {"key", "wrote"} <= set(entry) and isinstance(entry["wrote"], dict)):
+        return False
+    return all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in entry["wrote"])
 
 
 def _key(account: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ class _RichTask(Task):
 
 def for_terminal(verbosity: int) -> Progress:
     """Bars where stderr is a terminal, plain lines elsewhere."""
-    return RichProgress(verbosity) if sys.stderr.isatty() else PlainProgress(verbosity)
+    return RichProgress(verbosity) if sys.stderr is not None and sys.stderr.isatty() else PlainProgress(verbosity)
 
 
 @contextmanager

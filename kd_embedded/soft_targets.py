@@ -31,6 +31,7 @@ from kd_embedded.stages import teach
 from kd_embedded.teachers import Teacher
 
 _SHARD = 16  # batches in a task
+_LARGE = 64.0  # logits from which on a step of float16 is no detail of their softmax any more
 _FORM = 2  # of what augment.py does: logits kept of another form are another cache
 
 
@@ -81,13 +82,12 @@ def keep(
 def _of_epoch(
     teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int, dtype: Any
 ) -> NDArray[Any]:
-    """The logits of one epoch's augmented inputs, ``dtype`` [n, C]."""
+    """The logits of one epoch's augmented inputs, ``dtype`` [n, C]; large ones in float32: float16 is coarse there."""
     shown = ahead(
         lambda batch: (augmentation.inputs(batch, epoch), train[batch]), distill.batches(np.arange(len(train)))
     )
     logits = finite(np.concatenate([teacher.logits(*each) for each in shown]))
-    largest = np.finfo(dtype).max
-    return np.clip(logits, -largest, largest).astype(dtype)
+    return logits if np.abs(logits).max() > _LARGE else logits.astype(dtype)
 
 
 def _store(folder: Path, epoch: int, logits: NDArray[Any]) -> None:
@@ -275,6 +275,12 @@ def _folder(run: Run, key: str) -> Path:
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")
 
 
+def forget(run: Run) -> None:
+    """Removes what is kept of the teachers' logits: a Python function may have changed, and its file not."""
+    run.path(artifacts.TEACHER_LOGITS).unlink(missing_ok=True)
+    shutil.rmtree(run.path(artifacts.SOFT_TARGETS), ignore_errors=True)
+
+
 def _key(run: Run, more: Sequence[object]) -> str:
     """Hash of the teachers and of what they are asked about."""
     files = [sha256_file(run.path(name)) for name in teach.files(run)]
@@ -296,7 +302,7 @@ def _is_kept(path: Path, samples: int, dtype: Any) -> bool:
         found = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return False
-    return bool(found.dtype == dtype) and len(found) == samples
+    return found.dtype in (dtype, np.float32) and len(found) == samples
 
 
 def finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -85,6 +85,13 @@ def test_quick_commands_import_no_tensorflow(arguments: list[str], tmp_path: Pat
         (["codegen", "none.tflite", "--board", "pico", "--out", "out"], "none.tflite: no such file"),
         (["codegen", str(_TINY), "--board", "esp23", "--out", "out"], "did you mean 'esp32'?"),
         (["validate", str(_TINY), "--golden", "none.npz"], "none.npz: no such file"),
+        (["validate", str(_TINY), "--fresh"], "tiny.tflite: --fresh goes with a kd.toml: leave it out"),
+        (
+            ["validate", str(_TINY), "--golden", "g.npz", "--seed", "3"],
+            "--seed goes with random inputs, not with --gold",
+        ),
+        (["codegen", str(_TINY), "--fresh", "--board", "pico", "--out", "o"], "--fresh goes with a kd.toml"),
+        (["boards", "pico", "--check"], "pico: --check is of all board files"),
     ],
 )
 def test_a_mistake_is_one_line_exit_code_2_and_nothing_written(arguments: list[str], says: str, tmp_path: Path) -> None:
@@ -153,7 +160,7 @@ def test_our_own_mistakes_are_one_line_too(monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize(
     ("raised", "code", "says"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
+        (KeyboardInterrupt(), 130, "interrupted; run it again without --fresh to carry on"),
         (OSError(28, "No space left on device", "here"), 2, "here: No space left on device"),
         (BrokenPipeError(), 1, ""),
     ],
@@ -167,9 +174,45 @@ def test_what_the_system_does_to_us_is_one_line(
     monkeypatch.setattr(cli.group, "main", fail)
     monkeypatch.setattr(sys.stderr, "close", lambda: None)
     with pytest.raises(SystemExit) as end:
-        cli.main(["run"])
+        cli.main(["run", "--fresh"])
     assert end.value.code == code
     assert says in capsys.readouterr().err
+
+
+def test_an_interrupted_verb_carries_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.group, "main", fail)
+    for arguments in (["run"], ["teach", "--fresh"]):
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+        assert "interrupted; run the same command again to carry on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["boards nope --json", "boards --json"])
+def test_where_stdout_takes_nothing_the_line_and_the_code_tell_it(arguments: str) -> None:
+    command = f"exec {sys.executable} -m kd_embedded {arguments} > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_stderr_stdout_is_as_ever() -> None:
+    command = f"exec {sys.executable} -m kd_embedded boards --json 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)
+
+
+def test_what_users_code_prints_is_no_part_of_the_json(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def outputs(x):\n    print('asked')\n    return x.reshape(len(x), -1)[:, :10] - 9\n"
+    )
+    (tmp_path / "kd.toml").write_text(
+        '[data]\nmax_per_class = 10\n[student]\narch = "mlp"\n[[teacher]]\nkind = "python"\nfunction = "own:outputs"\n'
+    )
+    done = _kd("run", "--until", "teach", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) and "asked" in done.stderr
 
 
 def test_a_run_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:

@@ -258,6 +258,10 @@ def test_a_sigmoid_is_told_not_taken_for_logits() -> None:
 
     with pytest.raises(ModelError, match="ends in a sigmoid, and logits are needed: mend it"):
         keras_files.check_logits(_model(keras.layers.Dense(3, activation="sigmoid")), _X, "own.keras", "mend it")
+    inner = _model(keras.layers.Dense(3, activation="sigmoid"))
+    outer = keras.Sequential([keras.Input(inner.input_shape[1:]), inner])
+    with pytest.raises(ModelError, match="ends in a sigmoid"):
+        keras_files.check_logits(outer, _X, "own.keras", "mend it")
 
 
 def test_only_the_softmax_that_gives_the_output_is_stripped() -> None:

@@ -143,12 +143,24 @@ def test_a_run_json_of_another_tool_makes_no_folder_ours(tmp_path: Path, content
     assert (run.folder / "thesis.txt").read_text() == "years"
 
 
-@pytest.mark.parametrize("stages", ["null", "5", '{"first": 5}', '{"first": {}}'])
+@pytest.mark.parametrize("stages", ["null", "5", '{"first": 5}', '{"first": {}}', '{"first": {"key": "", "wrote": 5}}'])
 def test_a_damaged_account_of_ours_is_no_account(tmp_path: Path, stages: str) -> None:
     run = _run(tmp_path)
     run.folder.mkdir(parents=True)
     (run.folder / "run.json").write_text(f'{{"tool": "kd-embedded 0.1.0", "stages": {stages}}}')
     assert _both(run) == [True, True]
+
+
+@pytest.mark.parametrize("name", ["../thesis.txt", "a/../../thesis.txt", "ABSOLUTE"])
+def test_what_an_account_names_outside_its_folder_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "thesis.txt").write_text("years")
+    run = _run(tmp_path, project={"out": "out"})
+    (run.folder / "a").mkdir(parents=True)
+    wrote = {str(tmp_path / "thesis.txt") if name == "ABSOLUTE" else name: ""}
+    stages = {"first": {"key": "", "wrote": wrote}}
+    artifacts.write_json(run.path(artifacts.RUN), {"tool": "kd-embedded 0.1.0", "stages": stages})
+    run.open_folder(fresh=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years"
 
 
 def test_a_mistake_leaves_no_folder_behind(tmp_path: Path) -> None:

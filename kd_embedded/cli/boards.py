@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kd_embedded.cli import Outcome, verb
+from kd_embedded.errors import ConfigError
 from kd_embedded.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def command(progress: Progress, name: str | None, check: bool) -> Outcome:
     """The boards, or all about one."""
     from kd_embedded.boards import check_files, load_board, load_boards
 
+    if check and name is not None:
+        raise ConfigError("--check is of all board files", where=name, todo="leave one of both out")
     if check:
         return _checked(check_files())
     if name is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def command(
             context, what, "out", "name", "labels", "golden", "engine", "optimize", "form", "core"
         )
         return _stages.one_stage("codegen", progress, what, boards, fresh)
+    _stages.refuse(context, what, "goes with a kd.toml", "fresh")
     _check_options(context, what, engine, form)
     if out is None:
         raise ConfigError("a model needs --out", where=str(what), todo="see kd-embedded codegen --help")
@@ -126,7 +128,8 @@ def _document(plan: Plan) -> dict[str, Any]:
 
 def _line(plan: Plan) -> str:
     flash, ram = f"{plan.project.flash_bytes / 1024:.1f} KiB flash", f"{plan.project.ram_bytes / 1024:.1f} KiB RAM"
-    return f"{plan.out}: firmware for {plan.about['board']}, {flash}, {ram}; next: kd-embedded flash {plan.out}"
+    out = shlex.quote(str(plan.out))
+    return f"{plan.out}: firmware for {plan.about['board']}, {flash}, {ram}; next: kd-embedded flash {out}"
 
 
 def _as_c(model: Path, out: Path, name: str, core: str | None, optimize: Any) -> Outcome:

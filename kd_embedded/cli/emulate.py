@@ -55,6 +55,9 @@ def command(
         from kd_embedded.emulate import emulate_model
         from kd_embedded.tflite.read import read_bytes
 
+        if vectors is not None:
+            why = "goes with random inputs, not with --vectors"
+            _stages.refuse(click.get_current_context(), what, why, "samples", "seed")
         data = read_bytes(what)
         inputs = samples if vectors is None else vectors
         done = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -84,4 +85,6 @@ def command(progress: Progress, folder: Path, example: str) -> Outcome:
         raise ConfigError("is already there", where=str(path), todo="edit it, or name another folder")
     title, overrides = _EXAMPLES[example]
     artifacts.write_text(path, default_toml(overrides, title))
-    return Outcome({"config": str(path), "example": example}, f"wrote {path}; next: kd-embedded run {path}")
+    return Outcome(
+        {"config": str(path), "example": example}, f"wrote {path}; next: kd-embedded run {shlex.quote(str(path))}"
+    )

@@ -37,6 +37,10 @@ def command(
     if what.suffix == ".toml":
         _stages.refuse_model_options(click.get_current_context(), what, "golden", "samples", "seed")
         return _of_run(progress, what, boards, fresh)
+    context = click.get_current_context()
+    _stages.refuse(context, what, "goes with a kd.toml", "boards", "fresh")
+    if golden is not None:
+        _stages.refuse(context, what, "goes with random inputs, not with --golden", "samples", "seed")
     return _of_model(progress, what, golden, samples, seed)
 
 

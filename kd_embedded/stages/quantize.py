@@ -178,7 +178,7 @@ def _tell(run: Run, scores: dict[str, dict[str, float]], chosen: str) -> None:
 
 STAGE = Stage(
     name="quantize",
-    sections=("data", "teacher", "distill", "quantize", "codegen"),
+    sections=("data", "teacher", "distill", "quantize"),
     reads=lambda run: (
         artifacts.SPLITS,
         artifacts.STUDENT,
@@ -187,5 +187,5 @@ STAGE = Stage(
     writes=lambda run: (artifacts.STUDENT_INT8,),
     work=work,
     needs_data=True,
-    needs_boards="chosen",
+    settings=lambda run: [run.spec.codegen.engine, plan.settings(run).document()],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts
+from kd_embedded import artifacts, tasks
 from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError, ToolError
@@ -19,6 +19,7 @@ from kd_embedded.teachers import Job
 
 OUTPUTS = 'What it gives; "auto": probabilities where they sum to 1 on training data, else logits.'
 _PROBE = 64
+_NOISE = 0.01  # of the range of the answers: beyond it, they do not follow from the input alone
 
 Scores = Callable[[NDArray[np.float32]], Any]
 
@@ -79,23 +80,37 @@ def as_logits(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
 def as_teacher(job: Job, scores: Scores, where: str) -> FunctionTeacher:
     """The Teacher of ``scores``, tried on training inputs, which decide what outputs = "auto" means.
 
-    Raises ModelError where it does not give finite [N, classes] for them, or no probabilities where they were promised.
+    Raises ModelError where it does not give finite [N, classes] for them, other answers for some of them alone, or no
+    probabilities where they were promised.
     """
     teacher = FunctionTeacher(scores, job.spec, job.data.outputs, where, noun=job.data.noun)
-    found = teacher.outputs(job.data.inputs(job.sample(_PROBE)))
+    inputs = job.data.inputs(job.sample(_PROBE))
+    found = teacher.outputs(inputs)
     if not np.isfinite(found).all():
         raise ModelError("gives NaN or infinity", where=where, todo="check input_scale, and what it was trained on")
-    return replace(teacher, probabilities=are_probabilities(found, job.spec, where))
+    some = slice(len(inputs) // 3, None)
+    if np.abs(teacher.outputs(inputs[some]) - found[some]).max() > _NOISE * np.ptp(found):
+        todo = "give the same for the same input: of PyTorch, save it after model.eval()"
+        raise ModelError("its answers depend on chance, or on what else is in the batch", where=where, todo=todo)
+    return replace(teacher, probabilities=are_probabilities(found, job, where))
 
 
-def are_probabilities(outputs: NDArray[np.float32], spec: TeacherSpec, where: str) -> bool:
-    """Whether ``outputs`` [N, C] are probabilities, by ``spec.outputs`` or, with "auto", by their look."""
+def are_probabilities(outputs: NDArray[np.float32], job: Job, where: str) -> bool:
+    """Whether ``outputs`` [N, C] are probabilities, by ``spec.outputs`` or, with "auto", by their look.
+
+    Raises ModelError where they are none though promised, or may be either.
+    """
+    wanted = job.spec.outputs if job.data.task == tasks.CLASSIFICATION else "logits"
     positive = bool((outputs >= 0).all() and (outputs <= 1.001).all())
-    if spec.outputs == "probabilities" and not positive:
+    if wanted == "probabilities" and not positive:
         raise ModelError("gives values outside 0 to 1", where=where, todo='set outputs = "logits" for this teacher')
-    if spec.outputs != "auto":
-        return spec.outputs == "probabilities"
-    return positive and bool(np.allclose(outputs.sum(-1), 1.0, atol=1e-3))
+    if wanted != "auto" or not positive:
+        return wanted == "probabilities"
+    sums = outputs.sum(-1)
+    if not np.allclose(sums, 1.0, atol=1e-3):
+        what = f"gives values from 0 to 1 that sum to {sums.min():.3g} to {sums.max():.3g}, not to 1"
+        raise ModelError(what, where=where, todo='set outputs = "probabilities" or "logits" for this teacher')
+    return True
 
 
 def read(job: Job, name: str) -> bytes:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from kd_embedded import keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec, nearest
 from kd_embedded.errors import ConfigError, ModelError, first_line
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as EfficientNet's own layers have them
 
 
 def is_file(trunk: str) -> bool:
@@ -58,8 +58,7 @@ def unfreeze(model: Any) -> None:
 
 def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) -> tuple[Any, Any]:
     """The network of keras.applications without its head, and the function that prepares inputs of 0 to 255 for it."""
-    module = _module(spec.trunk)
-    make = getattr(module, spec.trunk)
+    make = _network(spec.trunk)
     keys: dict[str, Any] = {"alpha": spec.width} if "alpha" in inspect.signature(make).parameters else {}
     weights = locate(base, spec.weights)
     try:
@@ -73,17 +72,30 @@ def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) ->
     except Exception as error:  # h5py's and Keras' own, one for each way of being wrong
         todo = f"use the weights of {spec.trunk} without its top, of this width"
         raise ModelError(f"cannot be loaded: {first_line(error)[:160]}", where=spec.weights, todo=todo) from None
-    return trunk, module.preprocess_input
+    return trunk, preparation(spec.trunk)
 
 
-def _module(name: str) -> ModuleType:
+def preparation(name: str) -> Callable[[Any], Any]:
+    """The function that prepares inputs of 0 to 255 for the network ``name`` of keras.applications."""
     import keras
 
-    members: dict[str, ModuleType] = {}
-    for info in pkgutil.iter_modules(keras.applications.__path__):
-        module = importlib.import_module(f"keras.applications.{info.name}")
-        members |= {key: module for key in dir(module) if key[:1].isupper()}
-    if name not in members:
-        todo = nearest(name, tuple(members))
+    if name.startswith("EfficientNetB"):
+        # Their weights know a second division by the deviation's root, a layer that Keras adds for "imagenet" alone.
+        roots = [deviation**0.5 for deviation in _IMAGENET_STD]
+        offset = [255 * mean * (1 - 1 / root) for mean, root in zip(_IMAGENET_MEAN, roots, strict=True)]
+        rescale: Callable[[Any], Any] = keras.layers.Rescaling([1 / root for root in roots], offset, name="imagenet")
+        return rescale
+    module: Any = inspect.getmodule(_network(name))
+    prepare: Callable[[Any], Any] = module.preprocess_input
+    return prepare
+
+
+def _network(name: str) -> Any:
+    """The function of keras.applications that makes the network ``name``."""
+    import keras
+
+    networks = tuple(key for key in dir(keras.applications) if key[:1].isupper())
+    if name not in networks:
+        todo = nearest(name, networks)
         raise ConfigError(f"keras.applications has no {name!r}", where="teacher.trunk", todo=todo)
-    return members[name]
+    return getattr(keras.applications, name)

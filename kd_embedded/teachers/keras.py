@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_embedded import artifacts, distill, keras_files
+from kd_embedded import artifacts, distill, keras_files, tasks
 from kd_embedded.artifacts import locate
 from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.errors import ModelError
@@ -99,7 +99,7 @@ def make(job: Job) -> list[dict[str, float]]:
     model = build(
         spec, data.input_shape, data.outputs, job.seed, job.base, lambda: data.inputs(job.sample()), data.noun
     )
-    if spec.file and spec.outputs == "auto":
+    if spec.file and spec.outputs == "auto" and data.task == tasks.CLASSIFICATION:
         todo = 'set outputs = "probabilities" for this teacher'
         keras_files.check_logits(model, data.inputs(job.splits.train[:64]), spec.file, todo)
     with computing(model, spec.precision):
@@ -184,6 +184,8 @@ def _saved_model(packed: bytes, job: Job) -> _function.FunctionTeacher:
         signature = model.signatures["serving_default"]
         ((name, wanted),) = signature.structured_input_signature[1].items()
         ((output, _),) = signature.structured_outputs.items()
+        if not wanted.dtype.is_floating:
+            raise TypeError(f"its input is {wanted.dtype.name}, and augmented inputs are no whole numbers")
     except Exception as error:  # TensorFlow's own, or a signature of several tensors
         todo = "export it with model.export(FOLDER), of one input and one output"
         raise ModelError(f"cannot be loaded: {_function.reason(error)}", where=where, todo=todo) from None

@@ -84,9 +84,19 @@ def _table(whole: bytes, job: Job) -> Table:
     if str(arrays["data_sha256"]) != job.data_sha256:
         raise ModelError("was made for other data, by its data_sha256", where=where, todo=_AGAIN)
     values = _values(arrays["logits"], job)
-    if _function.are_probabilities(values, job.spec, where):
+    rows = _rows(arrays.get("indices"), len(values), job)
+    used = np.sort(rows[_needed(job)])
+    if not np.isfinite(values[used]).all():
+        row = int(used[~np.isfinite(values[used]).all(1)][0])
+        raise ModelError(f"row {row} of logits holds NaN or infinity", where=where, todo=_AGAIN)
+    if _function.are_probabilities(values[used], job, where):
         values = _function.as_logits(values)
-    return Table(values, _rows(arrays.get("indices"), len(values), job))
+    return Table(values, rows)
+
+
+def _needed(job: Job) -> NDArray[np.int64]:
+    """The positions in Data.x of all samples that are asked about."""
+    return np.concatenate([job.splits.train, job.splits.val, job.splits.test])
 
 
 def _values(logits: NDArray[Any], job: Job) -> NDArray[np.float32]:
@@ -94,11 +104,7 @@ def _values(logits: NDArray[Any], job: Job) -> NDArray[np.float32]:
     if logits.ndim != 2 or logits.shape[1] != classes or logits.dtype.kind not in "fiu":
         what = f"logits have shape {list(logits.shape)} and dtype {logits.dtype}"
         raise ModelError(what, where=job.spec.file, todo=f"give real numbers [K, {classes}], one column a class")
-    values = logits.astype(np.float32)
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
-        raise ModelError(f"row {row} of logits holds NaN or infinity", where=job.spec.file, todo=_AGAIN)
-    return values
+    return logits.astype(np.float32)
 
 
 def _rows(indices: NDArray[Any] | None, count: int, job: Job) -> NDArray[np.int64]:
@@ -117,7 +123,7 @@ def _rows(indices: NDArray[Any] | None, count: int, job: Job) -> NDArray[np.int6
         raise ModelError(what, where=where, todo=_AGAIN)
     rows = np.full(samples, -1, np.int64)
     rows[indices] = np.arange(count)
-    needed = np.concatenate([job.splits.train, job.splits.val, job.splits.test])
+    needed = _needed(job)
     without = needed[rows[needed] < 0]
     if len(without):
         what = f"has no row for {len(without)} of {len(needed)} samples, {without.min()} the first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,21 @@ def _scores(whole: bytes, spec: TeacherSpec) -> _function.Scores:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.use_deterministic_compute = True
-    try:
-        session = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors, one class each
-        todo = "save it as one file, of standard ops"
-        raise ModelError(f"cannot be loaded: {_function.reason(error)}", where=spec.file, todo=todo) from None
+    with tempfile.TemporaryDirectory(prefix="kd-") as empty:  # weights in other files would be no part of the copy
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+        try:
+            session = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors, one class each
+            todo = "save it as one file (torch.onnx.export with external_data=False), of standard ops"
+            raise ModelError(f"cannot be loaded: {_function.reason(error)}", where=spec.file, todo=todo) from None
     inputs = session.get_inputs()
     outputs = [found for found in session.get_outputs() if found.type in _TYPES]
     if len(inputs) != 1 or inputs[0].type not in _TYPES or len(outputs) != 1:
         named = [f"{found.name} {found.type}" for found in (*inputs, *session.get_outputs())]
         todo = "one input and one output of real numbers are needed"
         raise ModelError(f"has {', '.join(named)}", where=spec.file, todo=todo)
-    one, dtype, fixed = inputs[0].name, _TYPES[inputs[0].type], inputs[0].shape[0]
+    one, dtype, shape = inputs[0].name, _TYPES[inputs[0].type], inputs[0].shape
+    fixed = shape[0] if shape else None  # no shape at all: as it comes
 
     def run(batch: NDArray[np.float32]) -> Any:
         return session.run([outputs[0].name], {one: batch.astype(dtype)})[0]

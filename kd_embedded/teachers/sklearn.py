@@ -12,6 +12,7 @@ import io
 import json
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,15 +255,21 @@ def _numbers(estimator: Any, where: str) -> _function.Scores:
 
 def _columns(known: list[Any], job: Job, where: str) -> list[int]:
     """Which column of predict_proba is each class of the data: by name, or by number."""
-    known = [int(label) if isinstance(label, float) and label.is_integer() else label for label in known]
+    known = [label.item() if isinstance(label, np.generic) else label for label in known]
+    known = [int(label) if isinstance(label, (bool, float)) and label == int(label) else label for label in known]
     names: tuple[Any, ...] = job.data.class_names
     if not all(isinstance(label, str) for label in known):
+        if job.spec.file and names != (own := tuple(map(str, known))) and sorted(names) == sorted(own):
+            what = f"knows {_told(known)} by number, and the data's classes {_told(names)} have such names"
+            raise ModelError(what, where=where, todo="fit it on the names as text, so that none is mistaken")
         names = tuple(range(job.data.classes))
     if sorted(map(str, known)) != sorted(map(str, names)):
-        told = ", ".join(map(str, known[:12]))
-        todo = f"the data has {', '.join(map(str, names[:12]))}"
-        raise ModelError(f"knows the classes {told}", where=where, todo=todo)
+        raise ModelError(f"knows the classes {_told(known)}", where=where, todo=f"the data has {_told(names)}")
     return [known.index(name) for name in names]
+
+
+def _told(labels: Sequence[Any]) -> str:
+    return ", ".join(map(str, labels[:12]))
 
 
 def _flat(inputs: NDArray[np.float32], spec: TeacherSpec) -> NDArray[np.float32]:
