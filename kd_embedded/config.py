@@ -98,6 +98,14 @@ class DataSpec(_Section):
     _size = field_validator("image_size", mode="before")(_pair)
     _anomalies = field_validator("anomalies", mode="before")(_once)
 
+    @model_validator(mode="after")
+    def _images_alone(self) -> DataSpec:
+        if not any(source.startswith("images:") for source in (self.source, self.unlabelled)):
+            for key in ("image_size", "color"):
+                if getattr(self, key) != DataSpec.model_fields[key].default:
+                    raise ValueError(f'{key} goes with "images:FOLDER": leave it out')
+        return self
+
 
 class FitSpec(_Section):
     """How a model is trained; the keys that [[teacher]] and [distill] share."""
@@ -145,7 +153,7 @@ class TeacherSpec(FitSpec):
     )
     input_offset: tuple[float, ...] = Field((0.0,), min_length=1, description="See input_scale.")
     arch: str = Field("cnn", description="A teacher of the zoo: {teachers}; not read where file or trunk is set.")
-    width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch.")
+    width: float = Field(1.0, gt=0.0, description="Multiplies the channels of arch, or of a MobileNet trunk.")
     file: str = Field("", description="{file}")
     mode: Literal["train", "finetune", "frozen"] = Field(
         "train", description='"train" from new weights, "finetune" those of file, or use file "frozen".'
@@ -201,6 +209,15 @@ class TeacherSpec(FitSpec):
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else _pair(value)
+
+    @field_validator("parameters")
+    @classmethod
+    def _recordable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("holds inf, nan or a date: give finite numbers (1e30 for inf), texts or lists") from None
+        return value
 
     @field_validator("kind")
     @classmethod

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -73,11 +74,15 @@ class Stage:
 
 
 class Run:
-    """One kd.toml and its run folder. ``base`` is the folder of kd.toml, where its relative paths start."""
+    """One kd.toml and its run folder.
 
-    def __init__(self, spec: RunSpec, base: Path, progress: Progress) -> None:
+    ``base`` is the folder of kd.toml, where its relative paths start, ``config`` what the user calls it.
+    """
+
+    def __init__(self, spec: RunSpec, base: Path, progress: Progress, config: str = "kd.toml") -> None:
         self.spec, self.base, self.progress = spec, base, progress
         self.folder = artifacts.locate(base, spec.project.out)
+        self._config = "" if config == "kd.toml" else f"{shlex.quote(config)} "  # what messages tell to type
         self._made: list[Path] = []
         self._unlock: weakref.finalize[..., Run] | None = None
         self.notes: dict[str, Any] = {}  # a stage's own entry in run.json
@@ -200,7 +205,9 @@ class Run:
         for name in stage.reads(self):
             if not self.path(name).exists():
                 raise KdError(
-                    f"{stage.name} needs it and it is not there", where=str(self.path(name)), todo="kd-embedded run"
+                    f"{stage.name} needs it and it is not there",
+                    where=str(self.path(name)),
+                    todo=f"`kd-embedded run {self._config}".strip() + "` makes it",
                 )
             read[name] = hash_path(self.path(name))
         for name in stage.files(self):
@@ -239,7 +246,7 @@ class Run:
             raise KdError(
                 f"{stage.name} is missing or out of date",
                 where=str(self.folder),
-                todo=f"`kd-embedded run --until {stage.name}` does it",
+                todo=f"`kd-embedded run {self._config}--until {stage.name}` does it",
             )
 
     def is_done(self, stage: Stage, key: str) -> bool:

@@ -51,6 +51,11 @@ def test_a_board_named_twice_counts_once() -> None:
         ),
         ({"distill": {"assistant_arch": "mlp"}}, 'assistant_arch is read by method = "teacher_assistant" alone'),
         ({"distill": {"method": "dkd", "teacher_layers": ["a"]}}, 'teacher_layers is read by method = "hints" alone'),
+        ({"data": {"color": "grayscale"}}, 'data: color goes with "images:FOLDER": leave it out'),
+        (
+            {"teacher": {"kind": "sklearn", "estimator": "sklearn.svm.SVC", "parameters": {"C": float("inf")}}},
+            "teacher[1].parameters: holds inf, nan or a date: give finite numbers (1e30 for inf)",
+        ),
         ({"codegen": {"optimize": "ram"}}, 'codegen: optimize goes with engine = "aot": leave it out'),
         ({"project": {"boards": 3}}, "project.boards: should be a list, in brackets, not 3"),
         ({"project": {"name": "мой"}}, 'not "мой"'),

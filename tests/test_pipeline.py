@@ -85,7 +85,7 @@ def test_a_stage_that_fails_leaves_no_account_of_itself(tmp_path: Path) -> None:
 def test_a_missing_artifact_names_the_way_out(tmp_path: Path) -> None:
     run = _run(tmp_path)
     run.open_folder(fresh=False)
-    with pytest.raises(KdError, match="first.txt: second needs it and it is not there: kd-embedded run"):
+    with pytest.raises(KdError, match="first.txt: second needs it and it is not there: `kd-embedded run` makes it"):
         run.execute(_SECOND)
 
 
@@ -184,6 +184,9 @@ def test_require_refuses_what_is_missing_or_stale(tmp_path: Path) -> None:
     run.open_folder(fresh=False)
     with pytest.raises(KdError, match="first is missing or out of date: `kd-embedded run --until first` does it"):
         run.require(_FIRST)
+    elsewhere = Run(run.spec, tmp_path, Progress(), "my plans/kd.toml")
+    with pytest.raises(KdError, match="`kd-embedded run 'my plans/kd.toml' --until first` does it"):
+        elsewhere.require(_FIRST)
     run.execute(_FIRST)
     run.require(_FIRST)
     del run

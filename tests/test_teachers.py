@@ -723,6 +723,7 @@ def test_a_trunk_of_keras_applications_with_a_local_file_of_weights(tmp_path: Pa
     assert inner.count_params() == source.count_params()
     for wrong, says in (
         ({"trunk": "MobileNett"}, "keras.applications has no 'MobileNett': did you mean MobileNet?"),
+        ({"trunk": "ResNet50"}, "teacher.width: ResNet50 comes in one width: leave it out"),
         ({"trunk": "MobileNetV3Smal"}, "did you mean MobileNetV3Small?"),
         ({"width": 0.5}, "own.weights.h5: cannot be loaded: "),
     ):

@@ -72,7 +72,7 @@ def open_run(progress: Progress, config: Path, boards: tuple[str, ...]) -> Any:
     if boards:
         project = spec.project.model_copy(update={"boards": tuple(dict.fromkeys(boards))})
         spec = spec.model_copy(update={"project": project})
-    run = Run(spec, config.resolve().parent, progress)
+    run = Run(spec, config.resolve().parent, progress, str(config))
     _ = run.boards  # a wrong board name is told before anything is done
     return run
 

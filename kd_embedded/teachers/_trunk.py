@@ -60,6 +60,8 @@ def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) ->
     """The network of keras.applications without its head, and the function that prepares inputs of 0 to 255 for it."""
     make = _network(spec.trunk)
     keys: dict[str, Any] = {"alpha": spec.width} if "alpha" in inspect.signature(make).parameters else {}
+    if not keys and spec.width != 1.0:
+        raise ConfigError(f"{spec.trunk} comes in one width", where="teacher.width", todo="leave it out")
     weights = locate(base, spec.weights)
     try:
         trunk = make(include_top=False, weights=None, input_shape=input_shape, name="trunk", **keys)
