@@ -326,7 +326,8 @@ class DistillSpec(FitSpec):
         for keys, methods in _READ_BY.items():
             given = [key for key in keys if getattr(self, key) != DistillSpec.model_fields[key].default]
             if given and self.method not in methods:
-                raise ValueError(f'{given[0]} is read by method = "{methods[0]}" alone: leave it out')
+                told = " or ".join(f'"{method}"' for method in methods)
+                raise ValueError(f"{given[0]} goes with method = {told}: leave it out")
         if self.parameters and self.method == "auto":
             raise ValueError('parameters are those of one recipe, so name it instead of method = "auto"')
         try:

@@ -315,8 +315,8 @@ def _number_warnings(document: Mapping[str, Any], distill: DistillSpec) -> Itera
         if is_lost:
             yield (
                 f"{whose} is no better than a constant: its mean squared error on validation samples is "
-                f"{_ratio(each['val']['loss'], spread)} times their variance: check the units of its outputs, and its "
-                "inputs (input_scale, input_offset)."
+                f"{_ratio(each['val']['loss'], spread)} times the variance of what it should give: check the units "
+                "of its outputs, and its inputs (input_scale, input_offset)."
             )
     whose, train, val = _together(document), *(document["ensemble"][name]["loss"] for name in ("train", "val"))
     if train < REPEATS * val:
@@ -413,8 +413,8 @@ def _data_warnings(data: Mapping[str, Any], names: Sequence[str], balanced: bool
         )
     unseen = [repr(entry["name"]) for entry in data["classes"] if not entry["val"]]
     if unseen:
-        have = "has" if len(unseen) == 1 else "have"
-        yield f"{_listed(unseen)} {have} no validation sample, so no figure of validation speaks of it: add samples."
+        have, of = ("has", "it") if len(unseen) == 1 else ("have", "them")
+        yield f"{_listed(unseen)} {have} no validation sample, so no figure of validation speaks of {of}: add samples."
     yield from _copy_warnings(data)
     conflicts = data["conflicts"]
     if conflicts["inputs"]:

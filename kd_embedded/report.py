@@ -26,6 +26,7 @@ from kd_embedded.fit import ARENA_MARGIN_BYTES, FLASH_PARTS, RAM_PARTS, Fit
 from kd_embedded.tflite.analyze import OpCost, analyze
 from kd_embedded.tflite.graph import Graph, Tensor
 from kd_embedded.tflite.read import read_bytes
+from kd_embedded.training import score
 from kd_embedded.validate import device, failures
 
 TEMPLATE = "report.html.j2"
@@ -392,7 +393,7 @@ def _curves(found: Artifacts) -> Iterator[dict[str, Any]]:
 def _curve(history: History, title: str, otherwise: str) -> dict[str, Any]:
     if not history:
         return {"title": title, "otherwise": otherwise, "pictures": []}
-    kept = max((index for index, record in enumerate(history) if "kept" in record), default=len(history) - 1)
+    kept = max(range(len(history)), key=lambda i: (i if "kept" in history[i] else -1, *score(history[i]), -i))
     pictures = [
         Markup(report_pictures.curve(history, figure, f"{title}, {figure}", kept))  # our own SVG of numbers and words
         for figure in ("loss", "accuracy")

@@ -1,8 +1,8 @@
 """A teacher's logits for the loop: run live, computed once, or kept for some epochs of augmented inputs and replayed.
 
 Kept logits are float16, whose 11 significant bits move a softmax of temperature 1 by less than the noise between two
-batches; outputs that are no classes are float32. Each epoch is a file of its own, written whole, so that a kill costs
-one epoch of the teacher at most.
+batches; outputs that are no classes, and logits too large for that, are float32. Each epoch is a file of its own,
+written whole, so that a kill costs one epoch of the teacher at most.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kd_embedded.teachers import Teacher
 
 _SHARD = 16  # batches in a task
 _LARGE = 64.0  # logits from which on a step of float16 is no detail of their softmax any more
-_FORM = 2  # of what augment.py does: logits kept of another form are another cache
+_FORM = 3  # of what augment.py does, and of the files: logits kept of another form are another cache
 
 
 def live(teacher: Teacher, train: NDArray[np.int64]) -> SoftTargets:
@@ -61,7 +61,9 @@ def keep(
     *,
     dtype: Any = np.float16,
 ) -> None:
-    """Writes the teacher's logits of ``epochs`` epochs of augmented inputs, ``dtype`` [n, C] each; those there stay.
+    """Writes the teacher's logits of ``epochs`` epochs of augmented inputs, [n, C] each; those there stay.
+
+    They are ``dtype``, or float32 where some are so large that float16 would be coarse.
 
     ``load`` gives the teacher, and is called where an epoch is missing; ``train`` int64 [n] are the positions in Data.x
     of the training split. ``folder`` is for these teacher, data and augmentation alone: name it by a hash of them.
@@ -82,7 +84,7 @@ def keep(
 def _of_epoch(
     teacher: Teacher, augmentation: Augmentation, train: NDArray[np.int64], epoch: int, dtype: Any
 ) -> NDArray[Any]:
-    """The logits of one epoch's augmented inputs, ``dtype`` [n, C]; large ones in float32: float16 is coarse there."""
+    """The logits of one epoch's augmented inputs, [n, C] of ``dtype``, see ``keep``."""
     shown = ahead(
         lambda batch: (augmentation.inputs(batch, epoch), train[batch]), distill.batches(np.arange(len(train)))
     )
@@ -273,12 +275,6 @@ def _folder(run: Run, key: str) -> Path:
 
 
 _AUGMENTATION = ("augment_flip", "augment_shift", "augment_noise", "mixup", "augment_seed")
-
-
-def forget(run: Run) -> None:
-    """Removes what is kept of the teachers' logits: a Python function may have changed, and its file not."""
-    run.path(artifacts.TEACHER_LOGITS).unlink(missing_ok=True)
-    shutil.rmtree(run.path(artifacts.SOFT_TARGETS), ignore_errors=True)
 
 
 def _key(run: Run, more: Sequence[object]) -> str:

@@ -49,8 +49,11 @@ def test_a_board_named_twice_counts_once() -> None:
             {"distill": {"method": "teacher_assistant", "assistant_arch": "mlpp"}},
             'distill.assistant_arch: "mlpp" is not known: did you mean mlp?',
         ),
-        ({"distill": {"assistant_arch": "mlp"}}, 'assistant_arch is read by method = "teacher_assistant" alone'),
-        ({"distill": {"method": "dkd", "teacher_layers": ["a"]}}, 'teacher_layers is read by method = "hints" alone'),
+        ({"distill": {"assistant_arch": "mlp"}}, 'assistant_arch goes with method = "teacher_assistant": leave it out'),
+        (
+            {"distill": {"method": "dkd", "teacher_layers": ["a"]}},
+            'teacher_layers goes with method = "hints" or "attention": leave',
+        ),
         ({"data": {"color": "grayscale"}}, 'data: color goes with "images:FOLDER": leave it out'),
         (
             {"teacher": {"kind": "sklearn", "estimator": "sklearn.svm.SVC", "parameters": {"C": float("inf")}}},

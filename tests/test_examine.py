@@ -365,7 +365,7 @@ def test_faults_of_a_teacher_of_numbers_are_told() -> None:
     assert told(_numbers(0.2, 0.3)) == told(_numbers(0.2, 0.3, student_probe=None)) == []
     (text,) = told(_numbers(4.4, 4.5))
     assert text.startswith("The teacher is no better than a constant: its mean squared error on validation samples is ")
-    assert "4.5 times their variance: check the units" in text
+    assert "4.5 times the variance of what it should give: check the units" in text
     (text,) = told(_numbers(0.001, 0.5))
     assert text.startswith("The teacher has memorised the training samples: its mean squared error on them is 0.002 ")
     assert text.endswith("or augment the inputs of the distillation.")
@@ -399,7 +399,7 @@ def test_what_is_wrong_with_the_data_is_told_with_its_figures() -> None:
     assert "990 training samples of 'ant', 90 of 'cow': set class_weights" in _warnings(rare)
     assert _warnings(rare, class_weights="balanced") == ""
     classes[1]["val"] = classes[3]["val"] = 0
-    told = "'bee' and 'dog' have no validation sample, so no figure of validation speaks of it: add samples."
+    told = "'bee' and 'dog' have no validation sample, so no figure of validation speaks of them: add samples."
     assert _warnings(_honest(classes=classes)) == told
     between = {"train_unlabelled": 7, "train_val": 0, "train_test": 12}
     examples = [

@@ -213,3 +213,7 @@ def test_samples_that_weigh_more_balance_classes(tmp_path: Path) -> None:
     arrays["w_train"] = np.where(arrays["y_train"] == 2, 12.5, 1.0)
     document = _examine(_run(tmp_path / "weighed", arrays, examine={"probe_epochs": 0}))
     assert document["data"]["imbalance"] == pytest.approx(1.0) and document["warnings"] == []
+    arrays = _arrays()
+    arrays["w_train"] = np.where(arrays["y_train"] == 2, 20.0, 1.0)  # costs, of classes that are balanced
+    document = _examine(_run(tmp_path / "costs", arrays, examine={"probe_epochs": 0}))
+    assert document["data"]["imbalance"] == 1.0 and document["warnings"] == []

@@ -40,10 +40,6 @@ def one_stage(
             run.require(stages.stage(earlier))
         if fresh:
             run.state.pop(name, None)
-            if name == "teach":
-                from kd_embedded import soft_targets
-
-                soft_targets.forget(run)
         return outcome(run, {name: run.execute(stages.stage(name))})
 
 

@@ -23,7 +23,7 @@ def command(progress: Progress, name: str | None, check: bool) -> Outcome:
     from kd_embedded.boards import check_files, load_board, load_boards
 
     if check and name is not None:
-        raise ConfigError("--check is of all board files", where=name, todo="leave one of both out")
+        raise ConfigError("--check is of all board files", where=name, todo="leave out one of the two")
     if check:
         return _checked(check_files())
     if name is not None:

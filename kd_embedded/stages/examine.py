@@ -16,6 +16,8 @@ from kd_embedded.config import FitSpec, TeacherSpec
 from kd_embedded.pipeline import Run, Stage
 from kd_embedded.stages import plan, teach
 
+_FORM = 2  # of examination.json: another is made anew
+
 Logits = Mapping[str, NDArray[np.float32]]
 Positions = Mapping[str, NDArray[np.int64]]
 
@@ -188,8 +190,6 @@ def _known_probe(run: Run) -> dict[str, Any] | None:
 def _data(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, Any]) -> dict[str, Any]:
     """Counts, copies and doubtful labels. Of the test split the stored bytes are hashed, and no label is read."""
     found, splits = run.data, _parts(run, labelled)
-    weights = None if found.weights is None else found.weights[labelled["train"]]
-    shares = np.bincount(found.y[labelled["train"]], weights, minlength=found.classes)
     counts = {name: np.bincount(found.y[part], minlength=found.classes).tolist() for name, part in labelled.items()}
     copies, conflicts = _duplicates(run, found.y, splits)
     return {
@@ -198,11 +198,20 @@ def _data(run: Run, logits: Logits, labelled: Positions, ensemble: Mapping[str, 
             {"name": name, "train": counts["train"][label], "val": counts["val"][label]}
             for label, name in enumerate(found.class_names)
         ],
-        "imbalance": float(shares.max() / (shares.min() or 1.0)),
+        "imbalance": _imbalance(run, labelled["train"]),
         "duplicates": copies,
         "conflicts": conflicts,
         "suspects": _suspects(run, logits, labelled, ensemble),
     }
+
+
+def _imbalance(run: Run, train: NDArray[np.int64]) -> float:
+    """How many times the smallest class the largest one is, by samples or by their weights, whichever is less."""
+    y, weights, classes = run.data.y[train], run.data.weights, run.data.classes
+    found = [np.bincount(y, minlength=classes).astype(float)]
+    if weights is not None:
+        found.append(np.bincount(y, weights[train], minlength=classes))
+    return float(min(shares.max() / shares.min() for shares in found if shares.min() > 0))
 
 
 def _duplicates(run: Run, y: NDArray[np.int64], splits: Positions) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -252,4 +261,5 @@ STAGE = Stage(
     files=plan.own_files,
     work=work,
     needs_data=True,
+    settings=lambda run: _FORM,
 )

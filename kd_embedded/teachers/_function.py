@@ -17,9 +17,13 @@ from kd_embedded.config import TeacherSpec
 from kd_embedded.errors import ModelError, ToolError
 from kd_embedded.teachers import Job
 
-OUTPUTS = 'What it gives; "auto": probabilities where they sum to 1 on training data, else logits.'
+OUTPUTS = (
+    'What it gives; "auto": probabilities where they sum to 1 on training data, else logits; from 0 to 1 and neither: '
+    "refused."
+)
 _PROBE = 64
-_NOISE = 0.01  # of the range of the answers: beyond it, they do not follow from the input alone
+_ROUNDING = 1e-6  # of the largest answer: a range that small is none
+_NOISE = 0.05  # of the range of the answers: beyond it, they do not follow from the input alone
 
 Scores = Callable[[NDArray[np.float32]], Any]
 
@@ -84,15 +88,20 @@ def as_teacher(job: Job, scores: Scores, where: str) -> FunctionTeacher:
     probabilities where they were promised.
     """
     teacher = FunctionTeacher(scores, job.spec, job.data.outputs, where, noun=job.data.noun)
-    inputs = job.data.inputs(job.sample(_PROBE))
-    found = teacher.outputs(inputs)
+    found, inputs = answers(teacher, job), job.data.inputs(job.sample(_PROBE))
     if not np.isfinite(found).all():
         raise ModelError("gives NaN or infinity", where=where, todo="check input_scale, and what it was trained on")
     some = slice(len(inputs) // 3, None)
-    if np.abs(teacher.outputs(inputs[some]) - found[some]).max() > _NOISE * np.ptp(found):
+    range_ = float(np.ptp(found))
+    if np.abs(teacher.outputs(inputs[some]) - found[some]).max() > _NOISE * range_ > _ROUNDING * np.abs(found).max():
         todo = "give the same for the same input: of PyTorch, save it after model.eval()"
         raise ModelError("its answers depend on chance, or on what else is in the batch", where=where, todo=todo)
     return replace(teacher, probabilities=are_probabilities(found, job, where))
+
+
+def answers(teacher: FunctionTeacher, job: Job) -> NDArray[np.float32]:
+    """What ``teacher`` gives, as it is, for some training inputs: float32 [n, C]."""
+    return teacher.outputs(job.data.inputs(job.sample(_PROBE)))
 
 
 def are_probabilities(outputs: NDArray[np.float32], job: Job, where: str) -> bool:

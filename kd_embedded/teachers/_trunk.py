@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kd_embedded import keras_files
 from kd_embedded.artifacts import locate
 from kd_embedded.config import TeacherSpec, nearest
@@ -74,15 +76,16 @@ def _application(spec: TeacherSpec, input_shape: tuple[int, ...], base: Path) ->
     except Exception as error:  # h5py's and Keras' own, one for each way of being wrong
         todo = f"use the weights of {spec.trunk} without its top, of this width"
         raise ModelError(f"cannot be loaded: {first_line(error)[:160]}", where=spec.weights, todo=todo) from None
-    return trunk, preparation(spec.trunk)
+    return trunk, preparation(spec.trunk, trunk)
 
 
-def preparation(name: str) -> Callable[[Any], Any]:
-    """The function that prepares inputs of 0 to 255 for the network ``name`` of keras.applications."""
+def preparation(name: str, trunk: Any) -> Callable[[Any], Any]:
+    """The function that prepares inputs of 0 to 255 for ``trunk``, the network ``name`` of keras.applications."""
     import keras
 
-    if name.startswith("EfficientNetB"):
-        # Their weights know a second division by the deviation's root, a layer that Keras adds for "imagenet" alone.
+    means = [layer.mean for layer in trunk.layers if isinstance(layer, keras.layers.Normalization)]
+    if name.startswith("EfficientNetB") and means and np.allclose(means[0], _IMAGENET_MEAN, atol=1e-3):
+        # Such weights know a second division by the deviation's root, a layer that Keras adds for "imagenet" alone.
         roots = [deviation**0.5 for deviation in _IMAGENET_STD]
         offset = [255 * mean * (1 - 1 / root) for mean, root in zip(_IMAGENET_MEAN, roots, strict=True)]
         rescale: Callable[[Any], Any] = keras.layers.Rescaling([1 / root for root in roots], offset, name="imagenet")

@@ -184,11 +184,14 @@ def _saved_model(packed: bytes, job: Job) -> _function.FunctionTeacher:
         signature = model.signatures["serving_default"]
         ((name, wanted),) = signature.structured_input_signature[1].items()
         ((output, _),) = signature.structured_outputs.items()
-        if not wanted.dtype.is_floating:
-            raise TypeError(f"its input is {wanted.dtype.name}, and augmented inputs are no whole numbers")
     except Exception as error:  # TensorFlow's own, or a signature of several tensors
         todo = "export it with model.export(FOLDER), of one input and one output"
         raise ModelError(f"cannot be loaded: {_function.reason(error)}", where=where, todo=todo) from None
+    if not wanted.dtype.is_floating:
+        todo = "export it with an input of float32, which it casts itself"
+        raise ModelError(
+            f"has an input of {wanted.dtype.name}, and augmented inputs are not whole", where=where, todo=todo
+        )
 
     def scores(batch: NDArray[np.float32], _: Any = (model, folder)) -> Any:
         return signature(**{name: tf.cast(batch, wanted.dtype)})[output].numpy()

@@ -23,7 +23,9 @@ AUGMENTS = False
 FILE = (
     "An .npz of logits, data_sha256 and perhaps indices, for what `kd-embedded inputs` writes; relative to this file."
 )
-OUTPUTS = 'What the file holds; "auto": probabilities where all rows sum to 1, else logits.'
+OUTPUTS = (
+    'What the file holds; "auto": probabilities where all rows sum to 1, else logits; from 0 to 1 and neither: refused.'
+)
 _AGAIN = "make it again from what `kd-embedded inputs` writes"
 
 

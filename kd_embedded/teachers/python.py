@@ -31,7 +31,7 @@ def check_spec(spec: TeacherSpec) -> None:
 
 
 def files(spec: TeacherSpec) -> tuple[str, ...]:
-    """The module's source: a change of it, not of what it imports, makes the teacher another."""
+    """The module's source: a change of it makes the teacher another; of what it imports, when it is tried again."""
     return (spec.function.partition(":")[0].replace(".", "/") + ".py",)
 
 
@@ -41,10 +41,17 @@ def suffix(spec: TeacherSpec) -> str:
 
 
 def make(job: Job) -> list[dict[str, float]]:
-    """Tries the function, and writes its name and the SHA-256 of its module."""
+    """Tries the function, and writes its name and the SHA-256 of its module and of some answers.
+
+    What the module reads or imports may change the answers, and then they are another teacher's.
+    """
     source = _function.read(job, files(job.spec)[0])
-    load(job)
-    document = {"function": job.spec.function, "source_sha256": artifacts.sha256_bytes(source)}
+    answers = _function.answers(load(job), job)
+    document = {
+        "function": job.spec.function,
+        "source_sha256": artifacts.sha256_bytes(source),
+        "answers_sha256": artifacts.sha256_bytes(answers.tobytes()),
+    }
     artifacts.write_text(job.path, json.dumps(document) + "\n")
     return []
 

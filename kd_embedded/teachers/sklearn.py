@@ -13,6 +13,7 @@ import json
 import warnings
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,9 @@ def _teacher(estimator: Any, job: Job) -> _function.FunctionTeacher:
             warnings.simplefilter("ignore")
             return np.asarray(estimator.predict_proba(batch.reshape(len(batch), -1)))[:, columns]
 
-    return _function.as_teacher(job, scores, where)
+    # They are probabilities whatever they sum to: one-against-rest gives rows of zeros, too.
+    certain = replace(job, spec=job.spec.model_copy(update={"outputs": "probabilities"}))
+    return replace(_function.as_teacher(certain, scores, where), spec=job.spec)
 
 
 def _numbers(estimator: Any, where: str) -> _function.Scores:
@@ -260,8 +263,8 @@ def _columns(known: list[Any], job: Job, where: str) -> list[int]:
     names: tuple[Any, ...] = job.data.class_names
     if not all(isinstance(label, str) for label in known):
         if job.spec.file and names != (own := tuple(map(str, known))) and sorted(names) == sorted(own):
-            what = f"knows {_told(known)} by number, and the data's classes {_told(names)} have such names"
-            raise ModelError(what, where=where, todo="fit it on the names as text, so that none is mistaken")
+            what = f"knows {_told(known)}, which may be names or positions of the data's classes {_told(names)}"
+            raise ModelError(what, where=where, todo="fit it on the names as text")
         names = tuple(range(job.data.classes))
     if sorted(map(str, known)) != sorted(map(str, names)):
         raise ModelError(f"knows the classes {_told(known)}", where=where, todo=f"the data has {_told(names)}")
