@@ -95,7 +95,7 @@ def test_stages_one_by_one_give_the_same_bytes(finished: Path, tmp_path: Path) -
     config = _config(tmp_path)
     refused = _kd("distill", config)
     assert refused.returncode == 2
-    assert "plan is missing or out of date: `kd-embedded run --until plan` does it" in refused.stderr
+    assert f"plan is missing or out of date: `kd-embedded run {config} --until plan` does it" in refused.stderr
     assert _kd("run", config, "--until", "plan").returncode == 0
     for verb in ("teach", "examine", "distill", "quantize", "validate", "codegen", "report"):
         done = _kd(verb, config, "--json")
