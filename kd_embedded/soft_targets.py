@@ -24,7 +24,7 @@ from kd_embedded.artifacts import sha256_bytes, sha256_file
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import RunSpec
 from kd_embedded.distill import SoftTargets
-from kd_embedded.errors import ModelError
+from kd_embedded.errors import KdError, ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import teach
@@ -232,6 +232,7 @@ def _spread_epochs(run: Run, key: str, epochs: int) -> None:
     missing = _missing(folder, epochs, len(teach.splits(run).train), _dtype(run))
     if not missing:
         return
+    _check_room(run, len(missing), copies=2)  # the results of tasks stand beside them for a while
     jobs = [{"key": folder.name, "epoch": epoch} for epoch in missing]
     for epoch, found in zip(missing, _spread(run, epoch_shard, jobs), strict=True):
         _store(folder, epoch, found["logits"])
@@ -246,8 +247,18 @@ def for_teacher(run: Run, load: Callable[[], Teacher], key: str, epochs: int = 0
     if not kept:
         return live(load(), train), 0
     folder = _folder(run, key)
+    _check_room(run, len(_missing(folder, kept, len(train), _dtype(run))))
     keep(folder, load, _augmentation(run), train, kept, run.progress, dtype=_dtype(run))
     return replayed(folder, kept), kept
+
+
+def _check_room(run: Run, epochs: int, copies: int = 1) -> None:
+    """Raises KdError where the disk has no room for the logits of so many ``epochs``."""
+    needed = copies * epochs * len(teach.splits(run).train) * run.data.outputs * np.dtype(_dtype(run)).itemsize
+    free = shutil.disk_usage(run.folder).free
+    if needed > free:
+        what = f"the teacher's logits of {epochs} epochs need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free"
+        raise KdError(what, where=str(run.folder), todo="lower distill.cache_epochs, or free some space")
 
 
 def _kept(run: Run, epochs: int) -> int:

@@ -1,6 +1,7 @@
 """A teacher's logits: live, computed once, or kept for epochs of augmented inputs; killed anywhere, the same bytes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from kd_embedded import artifacts, soft_targets, teachers
 from kd_embedded.augment import Augmentation
 from kd_embedded.config import FitSpec, parse_config
-from kd_embedded.errors import ConfigError, ModelError
+from kd_embedded.errors import ConfigError, KdError, ModelError
 from kd_embedded.pipeline import Run
 from kd_embedded.progress import Progress
 from kd_embedded.stages import distill, plan, teach
@@ -136,6 +137,16 @@ def _run(base: Path, settings: dict[str, Any], data: dict[str, Any] | None = Non
     for stage in (plan.STAGE, teach.STAGE):
         run.execute(stage)
     return run
+
+
+def test_logits_that_the_disk_has_no_room_for_are_told_before_the_teacher_is_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soft_targets.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(teach, "load_teachers", None)
+    for run.workers in (0, 2):
+        with pytest.raises(KdError, match=r"the teacher's logits of 2 epochs need 0.0 GB, and 0.0 are free: lower"):
+            soft_targets.of_run(run)
 
 
 def test_the_clean_logits_of_an_ensemble_are_computed_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
