@@ -18,17 +18,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kd_embedded import __version__
 from kd_embedded.artifacts import read_json, sha256_bytes, write_json, write_npz
 from kd_embedded.errors import KdError, ToolError, first_line
 from kd_embedded.progress import Progress
 
 TRIES = 3
 _CONNECT_SECONDS = 20
+_DISTRIBUTION = "kd-embedded"
 _ONE_AT_A_TIME = threading.Lock()
 
 Task = tuple[Callable[..., Any], Mapping[str, Any]]
@@ -258,6 +261,7 @@ def _on_dask(tasks: Mapping[str, Task], address: str, progress: Progress) -> Ite
     with client:
         if not client.scheduler_info()["workers"]:
             progress.say(f"  {address} has no workers yet; waiting for them")
+        _check_workers(client, address)
         unique = os.urandom(4).hex()  # a scheduler that knows a key would give its old result
         futures = {client.submit(_alone, task, key=f"{name}-{unique}"): name for name, task in tasks.items()}
         for future in distributed.as_completed(list(futures)):
@@ -285,6 +289,15 @@ def _connect(address: str) -> Any:
     except (OSError, ValueError) as error:  # a timeout is an OSError
         todo = "start one, see docs/CLUSTER.md"
         raise ToolError(f"no Dask scheduler answers: {first_line(error)}", where=address, todo=todo) from None
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """Raises ToolError where a worker of ``client`` has no kd-embedded, or another one than this."""
+    for worker, version in client.run(metadata.version, _DISTRIBUTION, on_error="return").items():
+        if version != __version__:
+            has = version if isinstance(version, str) else "none"
+            what = f"its worker {worker} has kd-embedded {has}, and this is {__version__}"
+            raise ToolError(what, where=address, todo="install the same on all workers")
 
 
 def _alone(task: Task) -> Any:

@@ -158,6 +158,20 @@ def test_no_scheduler_and_no_dask_are_one_line(tmp_path: Path, monkeypatch: pyte
         run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path, cluster="tcp://127.0.0.1:1")
 
 
+def test_workers_without_kd_embedded_or_with_another_are_one_line(
+    tmp_path: Path, dask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value, says in (
+        ("__version__", "9.9", r"its worker tcp://\S+ has kd-embedded \S+, and this is 9\.9: install the same"),
+        ("_DISTRIBUTION", "kd-none", r"its worker tcp://\S+ has kd-embedded none, and this is"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"kd_embedded.cluster.{name}", value)
+            with pytest.raises(ToolError, match=says):
+                run_tasks(cluster_tasks.draw, _SEEDS, folder=tmp_path, cluster=dask)
+    assert not list(tmp_path.iterdir())
+
+
 def _taught(base: Path, *more: dict[str, Any]) -> Run:
     """Digits, a tiny teacher and ``more`` of them; nothing is distilled yet."""
     spec = parse_config(
