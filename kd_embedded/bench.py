@@ -19,6 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kd_embedded import (
+    __version__,
     artifacts,
     data,
     distill,
@@ -107,7 +108,9 @@ CASES: Mapping[str, Case] = {
 class Shared:
     """What the cells of a data set have in common, by hash, and the teacher's accuracy on the test split.
 
-    ``settings_sha256`` is of the case's sections; ``picks`` are the recipes that auto picks, by student.
+    ``settings_sha256`` is of the case's settings with the defaults of kd.toml and of the recipes, and of the versions
+    of kd-embedded and TensorFlow; between versions, code that changes what is trained wants another work folder.
+    ``picks`` are the recipes that auto picks, by student.
     """
 
     data_sha256: str
@@ -156,10 +159,24 @@ def prepare(
         return Shared(
             run.data_fingerprint,
             "+".join(_identity(run)),
-            sha256_bytes(json.dumps(CASES[name].sections, sort_keys=True).encode()),
+            _settings_sha256(spec),
             _accuracy(run, logits),
             {arch: recipe for arch, (recipe, _) in picks.items()},
         )
+
+
+def _settings_sha256(spec: RunSpec) -> str:
+    import tensorflow as tf
+
+    document = spec.model_dump(mode="json", include={"data", "examine", "distill", "quantize"})
+    for varied in ("epochs", "method"):
+        document["distill"].pop(varied)
+    document["quantize"].pop("qat_epochs")
+    document["data"].pop("source")  # its contents have a hash of their own
+    document["recipes"] = {each: dict(recipes.get(each).PARAMETERS) for each in recipes.names()}
+    document["precision"] = [teacher.precision for teacher in spec.teacher]
+    document["versions"] = [__version__, tf.__version__]
+    return sha256_bytes(json.dumps(document, sort_keys=True).encode())
 
 
 def _identity(run: Run) -> list[str]:
@@ -257,8 +274,8 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
     """The results of ``cells`` over their seeds: a row for each data set, student, recipe, number of epochs and form.
 
     ``mean`` and ``ci95``, the half width of the mean's 95 % interval by Student's t distribution (None for a single
-    seed), are of the accuracies ``seeds``, by ascending seed. ``used`` are the recipes that were used, ``qat_epochs``
-    those with fake quantization after ``epochs`` without, ``bytes`` the largest .tflite (None of a float).
+    seed), are of the accuracies ``seeds``, of the ascending ``seed_numbers``. ``used`` are the recipes that were used,
+    ``qat_epochs`` those with fake quantization after ``epochs`` without, ``bytes`` the largest .tflite (None: a float).
     """
     groups: dict[tuple[Any, ...], dict[int, Mapping[str, Any]]] = {}
     for each in cells:
@@ -273,10 +290,17 @@ def rows(cells: Iterable[Mapping[str, Any]], teacher_accuracy: float) -> list[di
 def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows ``old`` with ``new`` in place of those of the same data, student, recipe, epochs and form.
 
-    Old ones of the same data set with another teacher, other splits or settings are left out: a table has one of each.
+    Old ones of the same data set with another teacher, other splits or settings, and those of the same student in
+    another width, are left out: a table has one of each.
     """
     shared = {row["data"]: row["shared_sha256"] for row in new}
-    kept = (row for row in old if row["data"] not in shared or shared[row["data"]] == row.get("shared_sha256"))
+    sizes = {(row["data"], row["student"]): row["parameters"] for row in new}
+    kept = (
+        row
+        for row in old
+        if shared.get(row["data"], row.get("shared_sha256")) == row.get("shared_sha256")
+        and sizes.get((row["data"], row["student"]), row["parameters"]) == row["parameters"]
+    )
     return sorted({_order(row): dict(row) for row in (*kept, *new)}.values(), key=_order)
 
 
@@ -285,7 +309,7 @@ def _row(key: tuple[Any, ...], cells: list[Mapping[str, Any]]) -> dict[str, Any]
     accuracies = [each["accuracy"][form] for each in cells]
     return {
         **{"data": name, "student": student, "parameters": cells[0]["parameters"], "recipe": recipe},
-        **{"form": form, "epochs": epochs, "seeds": accuracies},
+        **{"form": form, "epochs": epochs, "seeds": accuracies, "seed_numbers": [each["seed"] for each in cells]},
         **{"mean": statistics.mean(accuracies), "ci95": half_width(accuracies)},
         **{"used": sorted({each["used"] for each in cells}), "qat_epochs": after},
         "bytes": None if form == "float" else max(each["bytes"][form] for each in cells),

@@ -127,8 +127,7 @@ class _Batches:
     def epoch(self, epoch: int) -> Iterator[tuple[NDArray[Any], ...]]:
         """Inputs [B, ...], targets [B, C], weights [B], the teacher's outputs [B, C] or [B, 0], one after another."""
         order = np.random.default_rng((self._seed, epoch)).permutation(self._used)
-        size = self._spec.batch_size
-        batches = (order[step * size : (step + 1) * size] for step in range(self.steps))
+        batches = np.array_split(order, self.steps)  # alike but for one sample: a rest of a few would weigh as many do
         shown = epoch % self._objective.period if self._objective.period else epoch
         return ahead(lambda batch: self._batch(batch, shown), batches)
 

@@ -78,6 +78,9 @@ def test_rows_are_in_the_order_of_recipes_and_forms_and_seeds_ascend() -> None:
     assert rows[1]["seeds"] == [0.6, 0.8] and rows[1]["mean"] == pytest.approx(0.7)
     assert rows[1]["ci95"] == pytest.approx(12.7062 * 0.1, rel=1e-5)
     assert [row["bytes"] for row in rows[:7]] == [None, None, 7002, 7500, None, 7001, 7500]
+    assert rows[0]["seed_numbers"] == sorted(rows[0]["seed_numbers"]) and len(rows[0]["seeds"]) == len(
+        rows[0]["seed_numbers"]
+    )
     assert rows[4]["used"] == ["dkd"] and rows[4]["ci95"] is None and rows[4]["teacher"] == 0.99
 
 
@@ -88,6 +91,7 @@ def test_new_rows_take_the_place_of_old_ones() -> None:
     assert bench.merged(others, new) == [*new, *others]
     for name in ("data_sha256", "teacher_sha256", "settings_sha256"):
         assert bench.merged(bench.rows([_cell("dkd", 1, 0.6, **{name: "other"})], 0.9), new) == new
+    assert bench.merged(bench.rows([_cell("dkd", 1, 0.6, parameters=99)], 0.9), new) == new  # of another width
     merged = bench.merged(old, new)
     assert [(row["recipe"], row["form"], row["mean"]) for row in merged] == [
         ("dkd", "float", 0.6),

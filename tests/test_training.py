@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kills import KillAfter, KilledError
+from numpy.typing import NDArray
 
 from kd_embedded import keras_files, recipes, soft_targets, training
 from kd_embedded.augment import Augmentation
@@ -89,6 +90,20 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_fit(tmp_path: Path) -> Non
     assert [place for place, record in enumerate(history) if "kept" in record] == [best]
     logits = KerasTeacher(model).logits(_X[110:], np.arange(40))
     assert (logits.argmax(1) == _Y[110:]).mean() == pytest.approx(max(scores)[0])
+
+
+def test_the_batches_of_an_epoch_are_alike_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """110 samples by 54: a last batch of two would weigh as many samples do that of 54."""
+    sizes: list[int] = []
+    whole = training._Batches._batch
+
+    def counted(self: Any, positions: NDArray[np.int64], epoch: int) -> Any:
+        sizes.append(len(positions))
+        return whole(self, positions, epoch)
+
+    monkeypatch.setattr(training._Batches, "_batch", counted)
+    _fit(_model(), FitSpec(epochs=2, batch_size=54), tmp_path)
+    assert sizes == [37, 37, 36] * 2
 
 
 def test_soft_targets_alone_teach(tmp_path: Path) -> None:
