@@ -15,6 +15,7 @@ from kd_embedded.progress import silenced
 from kd_embedded.tflite.check import check_full_int8
 from kd_embedded.tflite.graph import Graph
 from kd_embedded.tflite.read import parse_model
+from kd_embedded.tflite.slim import slim
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _ConverterError(Exception):
 def _run_converter(
     concrete: Any, settings: Settings | None, representative: NDArray[np.float32] | None = None
 ) -> bytes:
-    """Full int8, or plain float32 without ``settings``; ranges come with ``concrete`` or from ``representative``."""
+    """Full int8 and slim, or float32 without ``settings``; ranges are of ``concrete`` or from ``representative``."""
     import tensorflow as tf
 
     with silenced() as said:
@@ -137,9 +138,11 @@ def _run_converter(
             converter.inference_input_type = converter.inference_output_type = tf.int8
             converter._experimental_disable_per_channel_quantization_for_dense_layers = settings.per_tensor_dense
         try:
-            return bytes(converter.convert())
+            model = bytes(converter.convert())
         except Exception as error:  # the converter raises its own kinds, and plain RuntimeError and ValueError
             failure = str(error)
+        else:
+            return slim(model) if settings else model
     raise _ConverterError(f"{failure}\n{said.getvalue()}")
 
 

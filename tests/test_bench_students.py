@@ -15,6 +15,9 @@ from click.testing import CliRunner
 
 from kd_embedded import bench, keras_files, training
 from kd_embedded.artifacts import read_json
+from kd_embedded.config import StudentSpec, parse_config
+from kd_embedded.pipeline import Run
+from kd_embedded.progress import Progress
 from kd_embedded.teachers import zoo
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -123,6 +126,19 @@ def test_every_student_and_recipe_of_a_case_is_known() -> None:
     for case in bench.CASES.values():
         assert {*case.students} <= {*students.names()} and {*case.students} == {*case.seconds}
         assert {*case.recipes} <= {*bench.RECIPES}
+
+
+@pytest.mark.parametrize("arch", bench.CASES["digits"].students)
+def test_students_of_digits_are_the_widest_under_8_kib(arch: str, tmp_path: Path) -> None:
+    from kd_embedded.stages import plan
+
+    run = Run(parse_config({"data": {"source": "sklearn:digits"}}, "digits"), tmp_path, Progress())
+    width = bench.CASES["digits"].students[arch]
+    specs = [StudentSpec(arch=arch, width=width + step / 16) for step in range(9)]
+    parameters = [plan.build(run, spec).count_params() for spec in specs]
+    wider = next(spec for spec, count in zip(specs, parameters, strict=True) if count > parameters[0])
+    sizes = [plan.measure(run, spec)[0]["model_bytes"] for spec in (specs[0], wider)]
+    assert sizes[0] < 8 * 1024 <= sizes[1]
 
 
 @pytest.fixture

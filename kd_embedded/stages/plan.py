@@ -25,7 +25,7 @@ def work(run: Run) -> None:
     """Writes splits.npz and plan.json. Raises KdError where the student cannot fit, with the width that does."""
     keras_files.start_tensorflow()
     _ = run.splits  # what is wrong with the data comes first
-    document, misfits = _measure(run, run.spec.student)
+    document, misfits = measure(run, run.spec.student)
     if misfits:
         raise _refusal(run, misfits)
     run.store()  # from here on the folder holds something, so it says whose it is
@@ -51,7 +51,11 @@ def settings(run: Run) -> quantization.Settings:
     )
 
 
-def _measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, KdError]]:
+def measure(run: Run, spec: StudentSpec) -> tuple[dict[str, Any], Mapping[str, KdError]]:
+    """The sizes of ``spec``'s student for the data of ``run``, as plan.json has them, and what keeps it off each board.
+
+    Raises KdError where no width of it can run.
+    """
     student = build(run, spec)
     sample = run.data.inputs(run.splits.train[:64])
     where = spec.file or f"student {spec.arch}"
@@ -143,7 +147,7 @@ def _largest_width(run: Run) -> float:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _, misfits = _measure(run, run.spec.student.model_copy(update={"width": middle / 20}))
+            _, misfits = measure(run, run.spec.student.model_copy(update={"width": middle / 20}))
         except ModelError as error:
             if error.where != "student.prune":
                 raise

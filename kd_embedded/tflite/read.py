@@ -162,7 +162,7 @@ class _Decoder:
 
     def _tensor(self, subgraph: Any, index: int) -> Tensor:
         raw = subgraph.Tensors(index)
-        name = self._text(raw.Name())
+        name = self._text(raw.Name()) or f"#{index}"
         type_name = _enum_name(TensorType, raw.Type())
         if type_name not in _DTYPES:
             raise self._error(
