@@ -1,1 +1,1 @@
-"""TFLite flatbuffers as frozen Python data: the one place that knows the schema."""
+"""TFLite flatbuffers: as frozen Python data, and slim as a firmware has them. The one place that knows the schema."""
