@@ -5,18 +5,20 @@ One run, one process. For each data set a teacher is trained once. Then epochs o
 keras.distillation.Distiller are timed in turn, three times round so that a busy machine slows all alike, each doing the
 same work: the same student, batches and optimizer; medians of all epochs but each fit's first. Ours are, on inputs as
 stored, alone and distilled from logits computed once; on augmented inputs, alone, distilled from kept logits that are
-replayed, and distilled from the live teacher. Then students are trained in each of our ways, with the same seeds.
+replayed, and distilled from the live teacher. A profile tells where such an epoch goes: how many cores are busy, what
+the thread prepares, what the loop waits for it, and how long the epoch takes without the thread. So far the machine
+should be idle. At last students are trained in each of our ways, with the same seeds.
 
-    scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE] [--profile]
+    scripts/bench_distill.py [--cifar FOLDER] [--seeds 3] [--json FILE]
 
-FOLDER holds train/<class>/*.jpg and test/<class>/*.jpg of CIFAR-10; without it only digits are measured. --profile
-tells where an epoch goes instead: what the thread prepares, what the loop waits for it, and how many cores are busy.
+FOLDER holds train/<class>/*.jpg and test/<class>/*.jpg of CIFAR-10; without it only digits are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +54,7 @@ _CASES: dict[str, dict[str, Any]] = {
         "data": {"max_per_class": 500},
         "teacher": TeacherSpec(arch="cnn", epochs=20, augment_flip=True, augment_shift=4),
         "student": StudentSpec(arch="ds_cnn", width=0.5),
-        "distill": DistillSpec(epochs=20),
+        "distill": DistillSpec(epochs=20, cache_epochs=5),
         "augmentation": {"augment_flip": True, "augment_shift": 4},
         "timed_epochs": 2,
     },
@@ -223,19 +225,26 @@ class _Stopwatch:
         return [sum(pair) for pair in zip(seconds[::2], seconds[1::2], strict=True)]
 
 
-def _profile(case: _Case) -> None:
-    """Prints where the epochs of each way of training go, with the thread and without it."""
-    print(f"{case.name}: seconds of an epoch; of all cores; preparing batches; waiting for them")
-    epochs = case.spec["timed_epochs"]
+def _profile(case: _Case) -> dict[str, dict[str, float]]:
+    """Where the epochs of each way of training go: seconds of an epoch, and how many cores are busy."""
+    found: dict[str, dict[str, float]] = {}
     for name in _WAYS:
         spec, objective = case.way(name)
         for threaded in (True, False):
             watch, clock = _Stopwatch(threaded), _Clock()
             with mock.patch.object(training, "ahead", watch):
                 case.fit(case.student(1), _timed(spec, case), objective, 1, clock)
-            figures = (clock.epochs[1:], clock.busy[1:], watch.laps("prepared")[1:], watch.laps("waited")[1:])
-            shown = ", ".join(f"{sum(values) / epochs:.3f}" for values in figures)
-            print(f"  {name:20} {'a batch ahead' if threaded else 'one by one':13} {shown}")
+            seconds = statistics.mean(clock.epochs[1:])
+            if threaded:
+                found[name] = {
+                    "epoch": seconds,
+                    "cores": statistics.mean(clock.busy[1:]) / seconds,
+                    "preparing": statistics.mean(watch.laps("prepared")[1:]),
+                    "waiting": statistics.mean(watch.laps("waited")[1:]),
+                }
+            else:
+                found[name]["without_thread"] = seconds
+    return found
 
 
 def _keras_distiller(case: _Case, spec: DistillSpec) -> list[float]:
@@ -284,6 +293,8 @@ def _print(name: str, result: dict[str, Any]) -> None:
             f"({len(found['seeds'])} seeds: {', '.join(f'{100 * value:.2f}' for value in found['seeds'])})"
         )
     print("  seconds an epoch: " + ", ".join(f"{kind} {value:.3f}" for kind, value in seconds.items()))
+    for kind, found in result["profile"].items():
+        print(f"  {kind:20} " + ", ".join(f"{what} {value:.3f}" for what, value in found.items()))
     print(
         f"  a distillation epoch costs {result['ratio_to_alone']:.2f} of a plain one, "
         f"{result['ratio_to_keras']:.2f} of Keras' Distiller; augmented, with replayed logits, "
@@ -297,33 +308,27 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="folder of CIFAR-10 images")
     parser.add_argument("--seeds", type=int, choices=range(2, 100), default=3, metavar="N", help="2 or more")
     parser.add_argument("--json", type=Path, help="write the figures here too")
-    parser.add_argument("--profile", action="store_true", help="tell where an epoch goes, and measure nothing else")
     options = parser.parse_args()
     if options.cifar and not options.cifar.is_dir():
         parser.error(f"--cifar: no such folder: {options.cifar}")
     keras_files.start_tensorflow()
+    cases = [_Case(name, options.cifar) for name in _CASES if name == "digits" or options.cifar]
+    timed = [(case, _epoch_seconds(case), _profile(case)) for case in cases]
+    print("all timings are taken; accuracies do not need an idle machine", file=sys.stderr, flush=True)
     results = {}
-    for name in _CASES:
-        if name != "digits" and options.cifar is None:
-            continue
-        case = _Case(name, options.cifar)
-        if options.profile:
-            _profile(case)
-            continue
-        seconds = _epoch_seconds(case)
-        results[name] = {
+    for case, seconds, profile in timed:
+        results[case.name] = {
             "parameters": case.student(1).count_params(),
             "epochs": case.spec["distill"].epochs,
             "accuracy": _accuracies(case, options.seeds),
             "epoch_seconds": seconds,
+            "profile": profile,
             "ratio_to_alone": seconds["distilled"] / seconds["alone"],
             "ratio_to_keras": seconds["distilled"] / seconds["keras_distiller"],
             "ratio_replayed": seconds["replayed, augmented"] / seconds["alone, augmented"],
             "ratio_live": seconds["live, augmented"] / seconds["alone, augmented"],
         }
-        _print(name, results[name])
-    if options.profile:
-        return
+        _print(case.name, results[case.name])
     if options.json:
         write_json(options.json, results)
     else:
